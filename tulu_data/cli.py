@@ -1,0 +1,89 @@
+"""The `tulu` command: one lazy group. The table below holds the help, so `tulu --help` imports nothing heavy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+from tulu_data import __version__
+from tulu_data.errors import TuluError, nearest
+
+
+class Entry(NamedTuple):
+    """A command: where it is defined, and its one line in `tulu --help`."""
+
+    target: str  # "module:attribute"
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "run": Entry("tulu_data.commands.run:command", "Run a recipe: ingest, audit, drop, mix, publish."),
+    "ingest": Entry("tulu_data.commands.ingest:command", "Read raw files or a hub dataset into a version of rows."),
+    "audit": Entry("decontam.commands:audit_command", "Find which rows overlap which evaluation instances."),
+    "drop": Entry("decontam.commands:drop_command", "Publish a version without the rows an audit flagged."),
+    "mix": Entry("tulu_data.commands.mix:command", "Mix versions by count, share, tokens or weight."),
+    "show": Entry("tulu_data.commands.show:command", "Show the store, a version, its rows, or an audit."),
+    "diff": Entry("tulu_data.commands.diff:command", "Compare two versions, row by row."),
+    "verify": Entry("tulu_data.commands.verify:command", "Check that a version holds what its manifest says."),
+    "reproduce": Entry("tulu_data.commands.reproduce:command", "Build a version again and compare."),
+    "export": Entry("tulu_data.commands.export:command", "Write a version as TRL or open-instruct read it."),
+    "gc": Entry("tulu_data.commands.gc:command", "Remove leftovers and, if asked, unreferenced versions."),
+    "doctor": Entry("tulu_data.commands.doctor:command", "Check this installation and the store."),
+    "completion": Entry("tulu_data.commands.completion:command", "Print the shell completion script."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The table's order: the order of a row's way."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports and returns one command."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.target.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        command.name = cmd_name
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Names the nearest command for an unknown one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}; {nearest(args[0], COMMANDS, noun='command')}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the table without importing any command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+EPILOG = """\b
+Exit codes: 0 done · 1 error · 2 wrong usage or recipe · 3 a check failed (expect, licence, verify).
+Example: tulu run quickstart
+"""
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tulu")
+def cli() -> None:
+    """Curate, decontaminate and mix post-training data; every output is a version that can be made again."""
+
+
+def main(args: Sequence[str] | None = None) -> Any:
+    """Runs the command line. A `TuluError` is one line on stderr; anything else is a bug and keeps its traceback."""
+    try:
+        return cli.main(args=args, prog_name="tulu")
+    except TuluError as e:
+        click.echo(f"error: {e}", err=True)
+        sys.exit(e.exit_code)

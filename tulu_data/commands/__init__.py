@@ -1,0 +1,1 @@
+"""The commands of `tulu`: thin shells that parse options, call the library and print."""

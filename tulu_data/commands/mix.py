@@ -1,0 +1,117 @@
+"""`tulu mix`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tulu_data.commands.options import (
+    complete_datasets,
+    example,
+    json_option,
+    quiet_option,
+    store_option,
+    workers_option,
+)
+
+if TYPE_CHECKING:
+    from tulu_data.mix import Part
+    from tulu_data.store import Store
+
+
+@click.command(
+    epilog=example("tulu mix grade_math-clean:all general_chat-clean:count=100,cap=90 -o my-mixture --seed 7")
+)
+@click.argument("parts", nargs=-1, required=True, shell_complete=complete_datasets)
+@click.option("-o", "--name", required=True, help="Name of the mixture.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the rows and their order.")
+@click.option("--size-rows", type=int, help="Rows of the mixture, shared out by weight.")
+@click.option("--size-tokens", type=int, help="Tokens of the mixture, shared out by weight.")
+@click.option("--expect-rows", type=int, help="Fail (exit 3) unless the mixture has this many rows.")
+@click.option("--dry-run", is_flag=True, help="Print the plan.")
+@store_option
+@workers_option
+@quiet_option
+@json_option
+def command(
+    parts: tuple[str, ...],
+    name: str,
+    seed: int,
+    size_rows: int | None,
+    size_tokens: int | None,
+    expect_rows: int | None,
+    dry_run: bool,
+    store_root: Path,
+    workers: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Mix versions. Each part is DATASET:TAKE, where TAKE is one of
+
+    \b
+      all   count=N   fraction=F   tokens=N   weight=W
+    and, after commas, any of repeat=K cap=N floor=N stratify=COLUMN where=SQL (where comes last).
+    """
+    from tulu_data import mix as mixing
+    from tulu_data.commands.show import print_version
+    from tulu_data.executor import default_workers
+    from tulu_data.progress import for_stderr
+    from tulu_data.store import Store
+    from tulu_data.strict import validate
+    from tulu_data.tables import print_json, print_table
+
+    store = Store(store_root)
+    chosen = [_part(store, text) for text in parts]
+    size = {k: v for k, v in (("rows", size_rows), ("tokens", size_tokens)) if v is not None}
+    wanted = validate(mixing.Size, size, "--size") if size else None
+    if dry_run:
+        planned = mixing.plan(chosen, seed=seed, size=wanted)
+        rows = [(p.part.version.ref, p.available, len(p.rows), p.tokens) for p in planned.parts]
+        if as_json:
+            print_json([dict(zip(("part", "available", "rows", "tokens"), r, strict=True)) for r in rows])
+        else:
+            print_table(f"Mixture {name}, as planned", ["part", "available", "rows", "tokens"], rows)
+        return
+    version = mixing.mix(
+        store,
+        name,
+        chosen,
+        seed=seed,
+        size=wanted,
+        expect=mixing.Expect(rows=expect_rows),
+        workers=workers or default_workers(),
+        progress=for_stderr(quiet=quiet),
+    )
+    print_version(version, as_json=as_json)
+
+
+def _part(store: Store, text: str) -> Part:
+    from tulu_data.mix import Part
+    from tulu_data.strict import validate
+    from tulu_data.take import Take
+
+    ref, colon, spec = text.partition(":")
+    if not colon:
+        raise click.UsageError(f"{text}: say how much, e.g. {text}:all or {text}:count=1000")
+    version = store.open(ref)
+    return Part(version.name, version, validate(Take, parse_take(spec), text))
+
+
+def parse_take(spec: str) -> dict[str, Any]:
+    """`count=100,repeat=2` as the mapping a recipe would hold.
+
+    >>> parse_take("count=100,where=n_turns = 2, or so")
+    {'count': 100, 'where': 'n_turns = 2, or so'}
+    """
+    import yaml
+
+    head, comma, predicate = spec.partition("where=")
+    take: dict[str, Any] = {}
+    for item in filter(None, (piece.strip() for piece in head.split(","))):
+        key, eq, value = item.partition("=")
+        take[key] = yaml.safe_load(value) if eq else True
+    if comma:
+        take["where"] = predicate
+    return take

@@ -1,0 +1,109 @@
+"""`tulu run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from tulu_data.commands.options import example, json_option, quiet_option, store_option, workers_option
+
+if TYPE_CHECKING:
+    from tulu_data.pipeline import Run
+
+
+def _complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from tulu_data.recipe import bundled
+
+    names = [CompletionItem(name) for name in sorted(bundled()) if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
+
+
+@click.command(epilog=example("tulu run quickstart --set seed=7 --dry-run"))
+@click.argument("recipe", shell_complete=_complete_recipe)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: --set mix.flan.count=500")
+@click.option("--dry-run", is_flag=True, help="Print the plan: what is cached, what would run, how many rows.")
+@store_option
+@workers_option
+@quiet_option
+@json_option
+def command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    store_root: Path,
+    workers: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run RECIPE (a YAML file, or the name of a bundled recipe) into the store.
+
+    Steps whose inputs have not changed are skipped, so a killed run continues and a second run does nothing.
+    """
+    from tulu_data import recipe as recipes
+    from tulu_data.executor import default_workers
+    from tulu_data.pipeline import run
+    from tulu_data.progress import for_stderr
+    from tulu_data.store import Store
+    from tulu_data.tables import print_json
+
+    result = run(
+        recipes.load(recipe, overrides),
+        Store(store_root),
+        workers=workers or default_workers(),
+        progress=for_stderr(quiet=quiet or as_json),
+        dry_run=dry_run,
+    )
+    if as_json:
+        print_json(_as_json(result))
+    else:
+        _print(result, dry_run=dry_run)
+
+
+def _as_json(result: Run) -> dict[str, Any]:
+    from tulu_data.pipeline import load_evals
+
+    return {
+        "recipe": result.recipe,
+        "steps": [step._asdict() for step in result.steps],
+        "audit": str(result.audit) if result.audit else None,
+        "evals": load_evals(result.audit).to_pylist() if result.audit else None,
+        "mixture": result.mixture.ref if result.mixture else None,
+        "rows": result.mixture.rows if result.mixture else None,
+    }
+
+
+def _print(result: Run, *, dry_run: bool) -> None:
+    from tulu_data.pipeline import load_evals
+    from tulu_data.tables import print_table
+
+    rows = [(s.step, s.status, s.result, s.rows, round(s.seconds, 1)) for s in result.steps]
+    print_table(f"{'Plan' if dry_run else 'Steps'} of {result.recipe}", ["step", "", "result", "rows", "s"], rows)
+    _print_rejects(result)
+    if result.audit:
+        from tulu_data.commands.show import print_evals
+
+        print_evals(load_evals(result.audit))
+    if result.plan:
+        parts = [(p.part.name, p.available, len(p.rows), p.tokens) for p in result.plan.parts]
+        print_table("Mixture, as planned", ["part", "available", "rows", "tokens"], parts)
+    if result.mixture:
+        from tulu_data.commands.show import print_version
+
+        print_version(result.mixture, as_json=False)
+
+
+def _print_rejects(result: Run) -> None:
+    from tulu_data.tables import print_table
+
+    rejected = [
+        (name, rows, reason)
+        for name, version in result.sources.items()
+        if version is not None
+        for given in version.manifest.inputs
+        for reason, rows in given.rejected.items()
+    ]
+    if rejected:
+        print_table("Records that are no rows (see rejects.parquet)", ["source", "records", "reason"], rejected)

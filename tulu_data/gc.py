@@ -1,0 +1,82 @@
+"""What in a store may go: leftovers of killed builds, records of steps whose results are gone, old versions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tulu_data.store import Store, Version
+
+
+class Removal(NamedTuple):
+    """One thing that is, or would be, removed."""
+
+    path: Path
+    reason: str
+    bytes: int
+
+
+def collect(store: Store, *, unreferenced: bool = False, dry_run: bool = False) -> list[Removal]:
+    """Removes leftovers; with `unreferenced` also versions and audits that no name leads to.
+
+    A version is kept while its name stands for it, or a kept version was made from it. With `dry_run` nothing goes.
+    """
+    found = list(_leftovers(store))
+    if unreferenced:
+        found += _unreferenced(store)
+    gone = {r.path for r in found}
+    found += _dangling_steps(store, gone)
+    if not dry_run:
+        with store.writing():
+            for removal in found:
+                shutil.rmtree(removal.path) if removal.path.is_dir() else removal.path.unlink()
+    return found
+
+
+def _leftovers(store: Store) -> Iterator[Removal]:
+    for path in store.abandoned():
+        yield Removal(path, "left by a build that was killed", _size(path))
+
+
+def _unreferenced(store: Store) -> Iterator[Removal]:
+    versions = {v.ref: v for v in store.versions()}
+    latest = [store.latest(name) for name in store.names()]
+    kept = _closure(versions, [ref for ref in latest if ref in versions])
+    for ref, version in versions.items():
+        if ref not in kept:
+            yield Removal(version.path, "no name stands for it", _size(version.path))
+    audits = {r["audit"] for ref in kept for m in store.histories(ref) for r in m.decontamination}
+    for folder in sorted((store.root / "audits").glob("ta1-*")):
+        if folder.name not in audits:
+            yield Removal(folder, "no kept version records it", _size(folder))
+
+
+def _closure(versions: dict[str, Version], roots: list[str]) -> set[str]:
+    kept: set[str] = set()
+    waiting = list(roots)
+    while waiting:
+        ref = waiting.pop()
+        if ref in kept or ref not in versions:
+            continue
+        kept.add(ref)
+        waiting += [parent for step in versions[ref].manifest.steps for parent in step.parents]
+    return kept
+
+
+def _dangling_steps(store: Store, gone: set[Path]) -> Iterator[Removal]:
+    for path in sorted((store.root / "steps").glob("*.json")):
+        try:
+            record = json.loads(path.read_text())
+            result = store.root / (record.get("version") or record["audit"])
+        except (ValueError, KeyError):
+            yield Removal(path, "unreadable record of a step", path.stat().st_size)
+            continue
+        if result in gone or not result.exists():
+            yield Removal(path, "its result is gone", path.stat().st_size)
+
+
+def _size(path: Path) -> int:
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())

@@ -1,0 +1,319 @@
+"""Runs a recipe: ingest each source, audit them against the suites, drop what overlaps, mix, publish.
+
+Each step is keyed by the hash of what it depends on: its parameters, its inputs' content and the step's version.
+A step whose key is on record, and whose result is still in the store, is skipped. A killed run leaves finished
+steps behind and no half version, so running the recipe again continues it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tulu_data import ingest as ingesting
+from tulu_data import mix as mixing
+from tulu_data.errors import RecipeError
+from tulu_data.licenses import check_licenses
+from tulu_data.manifest import Origin, canonical_json
+from tulu_data.progress import Progress, Silent
+from tulu_data.read import ReadOptions
+from tulu_data.recipe import Loaded, Recipe
+from tulu_data.store import Store, Version
+
+# Sections of a recipe that another package runs: section → module with a `Decontamination`-shaped surface.
+STEPS = {"decontaminate": "decontam.step"}
+
+INGEST_VERSION, MIX_VERSION = 1, 1  # raise when the step gives other rows for the same input
+
+Status = Literal["done", "cached", "to run"]
+
+
+class Decontamination(Protocol):
+    """What the pipeline asks of the module behind the `decontaminate` section."""
+
+    VERSION: int
+
+    def validate(self, data: Mapping[str, Any], place: str, root: Path) -> Any:
+        """The section as a strict model; `RecipeError` at `place`."""
+
+    def fingerprint(self, settings: Any) -> dict[str, Any]:
+        """Plain data that changes whenever the section or the content of a suite does."""
+
+    def audit(
+        self, settings: Any, versions: Sequence[Version], store: Store, *, workers: int, progress: Progress
+    ) -> Path:
+        """Audits the versions together and saves the result in the store; its folder."""
+
+    def drop(
+        self, audit: Path, version: Version, store: Store, name: str, *, progress: Progress, origin: Origin | None
+    ) -> Version:
+        """Publishes the rows that the audit's policy keeps, with the decontamination record."""
+
+
+class StepReport(NamedTuple):
+    """One step of a run."""
+
+    step: str
+    status: Status
+    result: str | None  # a version's ref, an audit's id
+    rows: int | None
+    seconds: float
+
+
+@dataclass
+class Run:
+    """What a run made. In a dry run the results of steps still to run are None."""
+
+    recipe: str
+    steps: list[StepReport] = field(default_factory=list)
+    sources: dict[str, Version | None] = field(default_factory=dict)
+    clean: dict[str, Version | None] = field(default_factory=dict)
+    audit: Path | None = None
+    plan: mixing.Plan | None = None
+    mixture: Version | None = None
+
+
+def run(
+    loaded: Loaded,
+    store: Store,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    dry_run: bool = False,
+    until: str | None = None,
+) -> Run:
+    """Makes everything the recipe describes; with `until` (`ingest:NAME`, `drop:NAME`) only what that step needs.
+
+    With `dry_run` nothing is written: the result says which steps are cached and which would run.
+    """
+    return _Runner(loaded, store, workers, progress or Silent(), dry_run).run(until)
+
+
+class _Runner:
+    def __init__(self, loaded: Loaded, store: Store, workers: int, progress: Progress, dry_run: bool) -> None:
+        self.loaded = loaded
+        self.recipe: Recipe = loaded.recipe
+        self.store = store
+        self.workers = workers
+        self.progress = progress
+        self.dry_run = dry_run
+        self.result = Run(self.recipe.name)
+
+    def run(self, until: str | None) -> Run:
+        action, _, wanted = (until or "mix").partition(":")
+        result = self.result
+        decontam, settings = self._decontamination()
+        for name in self.recipe.sources if action != "ingest" else [wanted]:
+            result.sources[name] = self._ingest(name)
+        if action == "ingest":
+            return result
+        self._check_licenses()
+        result.clean = dict(result.sources)
+        if decontam is not None:
+            result.audit = self._audit(decontam, settings)
+            for name in self.recipe.sources if action != "drop" else [wanted]:
+                result.clean[name] = self._drop(decontam, name)
+        if action == "mix" and self.recipe.mix is not None:
+            result.mixture = self._mix(self.recipe.mix)
+        return result
+
+    def _decontamination(self) -> tuple[Decontamination | None, Any]:
+        section = self.recipe.decontaminate
+        if section is None:
+            return None, None
+        module: Any = import_module(STEPS["decontaminate"])
+        return module, module.validate(section, f"{self.loaded.place}: decontaminate", self.loaded.root)
+
+    # -------------------------------------------------------- steps
+
+    def _ingest(self, name: str) -> Version | None:
+        source = source_of(self.loaded, name)
+        files = ingesting.open_inputs(source)
+        key = {
+            "step": "ingest",
+            "version": INGEST_VERSION,
+            "source": self.recipe.sources[name].model_dump(exclude={"path", "hub"}),
+            "name": name,
+            "tokenizer": self.recipe.tokenizer,
+            "files": [f.sha256 for f in files],
+        }
+        return self._version_step(
+            f"ingest:{name}",
+            key,
+            lambda: ingesting.ingest(
+                self.store,
+                source,
+                workers=self.workers,
+                progress=self.progress,
+                origin=self._origin(f"ingest:{name}"),
+            ),
+        )
+
+    def _check_licenses(self) -> None:
+        policy = self.recipe.licenses
+        mixed = self.recipe.mix or {}
+        versions = [v for name, v in self.result.sources.items() if v is not None and name in mixed]
+        check_licenses(versions, on_unknown=policy.on_unknown, deny=policy.deny, progress=self.progress)
+
+    def _audit(self, decontam: Decontamination, settings: Any) -> Path | None:
+        versions = [v for v in self.result.sources.values() if v is not None]
+        if len(versions) < len(self.result.sources):
+            self._report("audit", "to run", None, None, 0.0)
+            return None
+        key = {
+            "step": "audit",
+            "version": decontam.VERSION,
+            "settings": decontam.fingerprint(settings),
+            "sets": [(v.name, v.digest) for v in versions],
+        }
+        record = self._record(key)
+        if record and (self.store.root / record["audit"]).is_dir():
+            found = self.store.root / str(record["audit"])
+            self._report("audit", "cached", found.name, None, 0.0)
+            return found
+        if self.dry_run:
+            self._report("audit", "to run", None, None, 0.0)
+            return None
+        start = time.monotonic()
+        path: Path = decontam.audit(settings, versions, self.store, workers=self.workers, progress=self.progress)
+        self._remember(key, {"audit": str(path.relative_to(self.store.root))})
+        self._report("audit", "done", path.name, None, time.monotonic() - start)
+        return path
+
+    def _drop(self, decontam: Decontamination, name: str) -> Version | None:
+        audit, version = self.result.audit, self.result.sources[name]
+        if audit is None or version is None:
+            self._report(f"drop:{name}", "to run", None, None, 0.0)
+            return None
+        key = {"step": "drop", "version": decontam.VERSION, "audit": audit.name, "from": _identity(version)}
+        return self._version_step(
+            f"drop:{name}",
+            key,
+            lambda: decontam.drop(
+                audit,
+                version,
+                self.store,
+                f"{name}-clean",
+                progress=self.progress,
+                origin=self._origin(f"drop:{name}"),
+            ),
+        )
+
+    def _mix(self, takes: Mapping[str, Any]) -> Version | None:
+        chosen = {name: self.result.clean[name] for name in takes}
+        versions = {name: v for name, v in chosen.items() if v is not None}
+        if len(versions) < len(chosen):
+            self._report("mix", "to run", None, None, 0.0)
+            return None
+        parts = [mixing.Part(name, versions[name], take) for name, take in takes.items()]
+        recipe = self.recipe
+        key = {
+            "step": "mix",
+            "version": MIX_VERSION,
+            "name": recipe.name,
+            "seed": recipe.seed,
+            "size": recipe.size.model_dump() if recipe.size else None,
+            "expect": recipe.expect.model_dump() if recipe.expect else None,
+            "parts": {p.name: [p.take.model_dump(), _identity(p.version)] for p in parts},
+        }
+        if self.dry_run:
+            self.result.plan = mixing.plan(parts, seed=recipe.seed, size=recipe.size)
+        return self._version_step(
+            "mix",
+            key,
+            lambda: mixing.mix(
+                self.store,
+                recipe.name,
+                parts,
+                seed=recipe.seed,
+                size=recipe.size,
+                expect=recipe.expect,
+                workers=self.workers,
+                progress=self.progress,
+                origin=self._origin("mix"),
+            ),
+        )
+
+    # -------------------------------------------------------- what is on record
+
+    def _version_step(self, step: str, key: Mapping[str, Any], make: Callable[[], Version]) -> Version | None:
+        record = self._record(key)
+        if record:
+            version = self.store.open_build(record["version"], record["build"])
+            if version is not None:
+                if not self.dry_run:
+                    self.store.point(version)
+                self._report(step, "cached", version.ref, version.rows, 0.0)
+                return version
+        if self.dry_run:
+            rows = self.result.plan.rows if step == "mix" and self.result.plan else None
+            self._report(step, "to run", None, rows, 0.0)
+            return None
+        start = time.monotonic()
+        version = make()
+        self._remember(key, {"version": version.ref, "build": version.build})
+        self._report(step, "done", version.ref, version.rows, time.monotonic() - start)
+        return version
+
+    def _record(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        path = self.store.root / _record_path(key)
+        try:
+            record: dict[str, Any] = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return record
+
+    def _remember(self, key: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
+        self.store.write_json(_record_path(key), {**outcome, "key": key})
+
+    def _report(self, step: str, status: Status, result: str | None, rows: int | None, seconds: float) -> None:
+        self.result.steps.append(StepReport(step, status, result, rows, seconds))
+
+    def _origin(self, step: str) -> Origin:
+        data = self.recipe.model_dump(mode="json", exclude_unset=True, exclude={"root"})
+        return Origin(recipe=data, root=str(self.loaded.root), step=step)
+
+
+def load_evals(audit: Path) -> pa.Table:
+    """The verdicts of a saved audit, per training set and suite."""
+    return pq.read_table(audit / "evals.parquet")
+
+
+def source_of(loaded: Loaded, name: str) -> ingesting.Source:
+    """A recipe's source as `ingest` takes it, its paths absolute."""
+    spec = loaded.recipe.sources.get(name)
+    if spec is None:
+        raise RecipeError(f"{loaded.place}: no source {name!r}; it has {', '.join(loaded.recipe.sources)}")
+    if spec.hub is not None:
+        inputs: tuple[str, ...] = (f"hub:{spec.hub.removeprefix('hub:')}",)
+    else:
+        paths = [spec.path] if isinstance(spec.path, str) else spec.path or []
+        inputs = tuple(str(loaded.resolve(p)) for p in paths)
+    return ingesting.Source(
+        name=name,
+        inputs=inputs,
+        kind=spec.kind,
+        adapter=spec.adapter,
+        license=spec.license,
+        tokenizer=loaded.recipe.tokenizer,
+        options=ReadOptions(
+            format=spec.format, header=spec.header, columns=tuple(spec.columns) if spec.columns else None
+        ),
+    )
+
+
+def _identity(version: Version) -> list[str | None]:
+    return [version.ref, version.build]
+
+
+def _record_path(key: Mapping[str, Any]) -> str:
+    return f"steps/{key['step']}-{sha256(canonical_json(key)).hexdigest()[:32]}.json"

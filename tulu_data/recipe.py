@@ -1,0 +1,144 @@
+"""A recipe: inert YAML → strict frozen models. Hashed, never executed; an unknown key names the nearest one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+import tulu_data
+from tulu_data.errors import RecipeError, UsageError, nearest
+from tulu_data.mix import Expect, Size
+from tulu_data.read import Format
+from tulu_data.rows import Kind
+from tulu_data.store import check_name
+from tulu_data.strict import Strict, load_yaml, validate
+from tulu_data.take import Take
+
+BUNDLED = Path(tulu_data.__file__).parent.parent / "recipes"  # beside the package, in a checkout and in a wheel
+
+
+class SourceSpec(Strict):
+    """A raw dataset: where it is and, where looking at it is not enough, how to read it."""
+
+    path: str | list[str] | None = Field(default=None, description="files, folders or globs, relative to root")
+    hub: str | None = Field(default=None, description="org/name[/config][@revision][#split] on the Hugging Face hub")
+    kind: Kind | None = None
+    adapter: str | None = None
+    license: str | None = None
+    format: Format | None = None
+    header: bool | None = None
+    columns: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SourceSpec:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("takes exactly one of path, hub")
+        return self
+
+
+class Licenses(Strict):
+    """What a mixture may hold."""
+
+    on_unknown: Literal["allow", "warn", "error"] = "warn"
+    deny: list[str] = Field(default_factory=list)
+
+
+class Recipe(Strict):
+    """One pipeline: sources → audit → drop → mix."""
+
+    name: str
+    description: str = ""
+    seed: int = 0
+    root: str = Field(default=".", description="where relative paths start; itself relative to the recipe's file")
+    tokenizer: str | None = None
+    sources: dict[str, SourceSpec] = Field(min_length=1)
+    licenses: Licenses = Licenses()
+    decontaminate: dict[str, Any] | None = None  # read by the decontam package
+    mix: dict[str, Take] | None = None
+    size: Size | None = None
+    expect: Expect | None = None
+
+    @model_validator(mode="after")
+    def _names(self) -> Recipe:
+        for name in (self.name, *self.sources):
+            try:
+                check_name(name)
+            except UsageError as e:
+                raise ValueError(str(e)) from None
+        if self.name in self.sources:
+            raise ValueError(f"the recipe and a source are both called {self.name!r}; rename one")
+        for name in self.mix or {}:
+            if name not in self.sources:
+                raise ValueError(f"mix.{name}: no such source; {nearest(name, self.sources, noun='source')}")
+        return self
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A recipe and where it came from. `root` is absolute."""
+
+    recipe: Recipe
+    place: str
+    root: Path
+
+    def resolve(self, path: str) -> Path:
+        """A path of the recipe, from the recipe's root."""
+        return self.root / path
+
+
+def load(spec: str | Path, overrides: Sequence[str] = ()) -> Loaded:
+    """The recipe in a file, or the bundled one of that name; `overrides` are `a.b=value` with YAML values."""
+    path = find(spec)
+    data = load_yaml(path)
+    for override in overrides:
+        set_key(data, override)
+    return from_data(data, place=str(spec), base=path.parent)
+
+
+def from_data(data: Mapping[str, Any], *, place: str, base: Path) -> Loaded:
+    """A recipe from its plain form; `base` is where a relative `root` starts."""
+    recipe = validate(Recipe, data, place)
+    return Loaded(recipe, place, (base / Path(recipe.root).expanduser()).resolve())
+
+
+def find(spec: str | Path) -> Path:
+    """A recipe's file: as given, or among the bundled ones."""
+    path = Path(spec)
+    if path.is_file():
+        return path
+    names = bundled()
+    if str(spec) in names:
+        return names[str(spec)]
+    if path.suffix in (".yaml", ".yml") or path.is_dir():
+        raise RecipeError(f"{spec}: no such recipe file")
+    raise RecipeError(f"{spec}: no such recipe; {nearest(str(spec), names, noun='bundled recipe')}")
+
+
+def bundled() -> dict[str, Path]:
+    """The recipes that ship with the package, by name."""
+    flat = {p.stem: p for p in BUNDLED.glob("*.yaml")}
+    return flat | {p.parent.name: p for p in BUNDLED.glob("*/recipe.yaml")}
+
+
+def set_key(data: dict[str, Any], override: str) -> None:
+    """Applies `a.b.c=value` to nested mappings, in place; the value is read as YAML."""
+    path, eq, text = override.partition("=")
+    if not eq or not path:
+        raise UsageError(f"--set {override}: write it as key.key=value")
+    *parents, last = path.split(".")
+    node: Any = data
+    for key in parents:
+        if node.get(key) is None:
+            node[key] = {}
+        node = node[key]
+        if not isinstance(node, dict):
+            raise UsageError(f"--set {override}: {key!r} is {node!r}, which has no keys")
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {override}: {text!r} is not a YAML value; quote it") from None

@@ -1,0 +1,71 @@
+"""Builds a version again from its recipe and inputs, elsewhere, and says what came out the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tulu_data import recipe as recipes
+from tulu_data.errors import StoreError
+from tulu_data.manifest import Manifest
+from tulu_data.parquet import writer_fingerprint
+from tulu_data.pipeline import Run, run
+from tulu_data.progress import Progress
+from tulu_data.store import Store, Version
+
+
+class Reproduction(NamedTuple):
+    """A rebuilt version against its manifest. `None` where a comparison does not apply."""
+
+    version: Version
+    same_inputs: bool
+    same_rows: bool  # as a bag
+    same_version: bool  # rows, order and shards
+    same_bytes: bool | None  # None when the files were written by another version of the writer
+    changed_inputs: list[str]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the version came out the same."""
+        return self.same_version and self.same_bytes is not False
+
+
+def reproduce(
+    described: Manifest,
+    store: Store,
+    *,
+    root: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Reproduction:
+    """Runs the recorded recipe into `store`; `root` replaces the folder that the inputs were found in.
+
+    Raises `StoreError` for a version that carries no recipe, and what the pipeline raises when inputs are gone.
+    """
+    origin = described.origin
+    if origin is None:
+        raise StoreError(f"{described.ref}: was not made by a recipe, so it cannot be made again; use a recipe")
+    base = root or Path(origin.root)
+    loaded = recipes.from_data({**origin.recipe, "root": str(base.resolve())}, place=described.ref, base=base)
+    made = _result(run(loaded, store, workers=workers, progress=progress, until=origin.step), origin.step)
+    then = {i.sha256 for i in described.inputs}
+    now = {i.sha256 for i in made.manifest.inputs}
+    changed = sorted(i.uri for i in described.inputs if i.sha256 not in now)
+    same_writer = described.writer == writer_fingerprint()
+    return Reproduction(
+        version=made,
+        same_inputs=then == now,
+        same_rows=made.manifest.logical.set_id == described.logical.set_id,
+        same_version=made.digest == described.digest,
+        same_bytes=[s.sha256 for s in made.manifest.shards] == [s.sha256 for s in described.shards]
+        if same_writer
+        else None,
+        changed_inputs=changed,
+    )
+
+
+def _result(finished: Run, step: str) -> Version:
+    action, _, name = step.partition(":")
+    version = {"ingest": finished.sources, "drop": finished.clean, "mix": {"": finished.mixture}}[action][name]
+    assert version is not None
+    return version
