@@ -1,0 +1,1 @@
+"""Exact decontamination: which training rows overlap which evaluation instances, and by how much."""

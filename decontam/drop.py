@@ -1,0 +1,113 @@
+"""From an audit to the rows that stay, the record that a cleaned version carries, and the list of what left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from decontam.result import Audit
+from tulu_data.errors import InputError
+
+STEP = "decontaminate"
+
+DROPS = pa.schema(
+    [
+        pa.field("row_sha", pa.binary(32)),
+        pa.field("id", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("step", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("suite", pa.string()),
+        pa.field("instance_id", pa.string()),
+        pa.field("span", pa.string()),  # the matched text, with some around it
+        pa.field("score", pa.float64()),  # coverage
+    ]
+)
+
+
+def kept_mask(
+    audit: Audit, set_name: str, row_shas: pa.Array | pa.ChunkedArray, *, digest: str
+) -> npt.NDArray[np.bool_]:
+    """Which rows of the set stay, by their `row_sha`: `(rows,)`.
+
+    `digest` is that of the set the rows come from; `InputError` where the audit was made of another.
+    """
+    facts = audit.set_facts(set_name)
+    if facts["digest"] != digest:
+        made_of, given = facts["digest"][:16], digest[:16]
+        raise InputError(f"{set_name}: audit {audit.id} was made of {made_of}, not of {given}; run tulu audit again")
+    if facts["verdict"] == "drop set":
+        return np.zeros(len(row_shas), np.bool_)
+    leaving = _dropped(audit, set_name)["row_sha"].combine_chunks()
+    kept = pc.invert(pc.is_in(row_shas, value_set=leaving))
+    return np.asarray(kept.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def decontamination_record(audit: Audit, set_name: str) -> dict[str, Any]:
+    """What a cleaned version says of how it was cleaned: plain data for its manifest."""
+    facts = audit.set_facts(set_name)
+    settings = audit.manifest["settings"]
+    flagged = {e["suite"]: e for e in audit.evals.filter(pc.field("set") == set_name).to_pylist()}
+    return {
+        "audit": audit.id,
+        "engine": audit.manifest["engine"],
+        "analyzer": audit.manifest["analyzer"],
+        **{
+            k: settings[k] for k in ("n", "threshold", "set_threshold", "exact_min_tokens", "layers", "roles", "policy")
+        },
+        "set": set_name,
+        "digest": facts["digest"],
+        "verdict": facts["verdict"],
+        "rows_in": facts["rows"],
+        "rows_dropped": facts["dropped"],
+        "suites": [
+            {k: suite[k] for k in ("id", "group", "digest", "instances")}
+            | {k: flagged[suite["id"]][k] for k in ("flagged", "contaminated", "verdict")}
+            for suite in audit.manifest["suites"]
+        ],
+    }
+
+
+def drops_table(audit: Audit, set_name: str) -> pa.Table:
+    """The rows that leave because of a match, one entry each, with the pair that overlaps most.
+
+    Of a set that is dropped whole the rows without a match are not listed.
+    """
+    audit.set_facts(set_name)
+    reasons = {r["row_index"]: r["reason"] for r in _dropped(audit, set_name).to_pylist()}
+    chosen = set(audit.manifest["settings"]["layers"])
+    evals = audit.evals.filter((pc.field("set") == set_name) & (pc.field("verdict") != "clean"))
+    acting = set(evals["suite"].to_pylist())
+
+    def weight(pair: dict[str, Any]) -> tuple[bool, float]:
+        counts = pair["suite"] in acting and not chosen.isdisjoint(pair["layers"])
+        return counts, pair["coverage"]
+
+    worst: dict[int, dict[str, Any]] = {}
+    for pair in audit.pairs.filter(pc.field("set") == set_name).to_pylist():
+        row = pair["row_index"]
+        if row in reasons and (row not in worst or weight(pair) > weight(worst[row])):
+            worst[row] = pair
+    entries = [
+        {
+            "row_sha": pair["row_sha"],
+            "id": pair["row_id"],
+            "source": pair["row_source"],
+            "step": STEP,
+            "reason": reasons[row],
+            "suite": pair["suite"],
+            "instance_id": pair["instance_id"],
+            "span": pair["train_snippet"],
+            "score": pair["coverage"],
+        }
+        for row, pair in worst.items()
+    ]
+    return pa.Table.from_pylist(entries, schema=DROPS)
+
+
+def _dropped(audit: Audit, set_name: str) -> pa.Table:
+    return audit.rows.filter((pc.field("set") == set_name) & pc.field("dropped"))

@@ -1,0 +1,136 @@
+"""What an audit found, as it is kept: three tables and a manifest in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from decontam.evidence import PAIRS
+from tulu_data.errors import InputError, nearest
+from tulu_data.parquet import fsync, write_table
+
+ENGINE = "reference/1"  # what gives the same pairs under the same name; raise it when that changes
+FORMAT = "tulu-audit/1"
+
+EVALS = pa.schema(
+    [
+        pa.field("set", pa.string()),
+        pa.field("suite", pa.string()),
+        pa.field("group", pa.string()),
+        pa.field("instances", pa.int64()),
+        pa.field("short_instances", pa.int64()),  # no field reaches n tokens: only the exact layer sees them
+        pa.field("unmatchable", pa.int64()),  # hold nothing but separators
+        pa.field("flagged", pa.int64()),  # by the chosen layers
+        pa.field("flagged_exact", pa.int64()),
+        pa.field("flagged_tulu3", pa.int64()),
+        pa.field("share", pa.float64()),  # flagged / instances
+        pa.field("contaminated", pa.bool_()),  # the 2 % rule, whatever the policy
+        pa.field("verdict", pa.string()),  # what the policy does
+    ]
+)
+ROWS = pa.schema(
+    [
+        pa.field("set", pa.string()),
+        pa.field("row_id", pa.string()),
+        pa.field("row_sha", pa.binary(32)),
+        pa.field("row_index", pa.int64()),
+        pa.field("dropped", pa.bool_()),
+        pa.field("reason", pa.string()),  # null for a row that is kept
+        pa.field("suites", pa.list_(pa.string())),  # that any layer matched
+        pa.field("coverage", pa.float64()),  # the highest
+    ]
+)
+TABLES = {"pairs": PAIRS, "evals": EVALS, "rows": ROWS}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The decision, the evidence and the settings. `rows` lists rows with a match only."""
+
+    manifest: dict[str, Any]
+    pairs: pa.Table
+    evals: pa.Table
+    rows: pa.Table
+
+    @property
+    def id(self) -> str:
+        """`ta1-` and 16 hex digits: a hash of settings, suites, sets and engine, with no date or path in it."""
+        return str(self.manifest["id"])
+
+    def set_facts(self, name: str) -> dict[str, Any]:
+        """What the manifest says of a training set; `InputError` where the audit does not know it."""
+        sets: dict[str, dict[str, Any]] = self.manifest["sets"]
+        if name not in sets:
+            raise InputError(f"audit {self.id}: does not cover {name!r}; {nearest(name, sets, noun='set')}")
+        return sets[name]
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the audit as a folder that appears whole or not at all; an audit of the same id there is kept."""
+        folder = Path(folder)
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            if _holds(folder, self.id):
+                return folder
+            raise InputError(f"{folder}: is in use for something else; remove it or choose another folder")
+        temp = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            temp.mkdir(parents=True)
+            for name in TABLES:
+                write_table(temp / f"{name}.parquet", getattr(self, name))
+            (temp / "manifest.json").write_text(json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n")
+            fsync(temp / "manifest.json")
+            fsync(temp)
+            temp.rename(folder)
+        except BaseException:
+            shutil.rmtree(temp, ignore_errors=True)
+            raise
+        fsync(folder.parent)
+        return folder
+
+    @staticmethod
+    def load(folder: str | Path) -> Audit:
+        """The audit that `save` wrote; `InputError` in one line where there is none, or it is damaged."""
+        folder = Path(folder)
+        manifest = _load_manifest(folder)
+        return Audit(manifest, **{name: _load_table(folder, name) for name in TABLES})
+
+
+def _holds(folder: Path, audit_id: str) -> bool:
+    try:
+        return Audit.load(folder).id == audit_id
+    except InputError:
+        return False
+
+
+def _load_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{folder}: holds no audit (manifest.json is missing); run tulu audit") from None
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path}: cannot be read ({e}); run tulu audit again") from None
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}; run tulu audit again")
+    return dict(manifest)
+
+
+def _load_table(folder: Path, name: str) -> pa.Table:
+    path = folder / f"{name}.parquet"
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; run tulu audit again") from None
+    except (OSError, pa.ArrowInvalid) as e:
+        raise InputError(f"{path}: cannot be read ({str(e).splitlines()[0]}); run tulu audit again") from None
+    if not table.schema.equals(TABLES[name]):
+        raise InputError(f"{path}: has other columns than this version writes; run tulu audit again")
+    return table
