@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import combinations, groupby
+from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa

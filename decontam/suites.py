@@ -122,17 +122,20 @@ def read_suites(specs: Iterable[SuiteSpec]) -> list[Suite]:
 
 def read_suite(spec: SuiteSpec) -> Suite:
     """One suite; `InputError` for a record without a declared column, a repeated id, or no instance at all."""
-    instances = [_instance(spec.declared, place, record) for place, record in _records(spec)]
+    try:
+        instances = [_instance(spec.declared, place, record) for place, record in _records(spec)]
+    except InputError as e:
+        raise InputError(f"suite {spec.id!r}: {e}") from None
     return suite_of(spec.id, spec.declared.group, instances, source=spec.source)
 
 
 def suite_of(name: str, group: Group, instances: Sequence[Instance], *, source: str = "memory") -> Suite:
     """A suite from instances in memory; `InputError` where there is none, or two share an id."""
     if not instances:
-        raise InputError(f"{source}: suite {name!r} is empty; check the path and the split")
+        raise InputError(f"suite {name!r}: {source} holds no instance; check the path and the split")
     instance_id, times = Counter(i.id for i in instances).most_common(1)[0]
     if times > 1:
-        raise InputError(f"{source}: suite {name!r} has {times} instances {instance_id!r}; name a unique instance_id")
+        raise InputError(f"suite {name!r}: has {times} instances {instance_id!r}; name a unique instance_id")
     h = sha256(b"tulu-suite/1\0")
     for i in instances:
         h.update(canonical_json([i.id, i.subset, [[f.name, f.text] for f in i.fields], i.answer]) + b"\n")

@@ -55,7 +55,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     if data is None:
         raise RecipeError(f"{path}: the file is empty")
     if not isinstance(data, dict):
-        raise RecipeError(f"{path}: must be a mapping of keys to values, got a {type(data).__name__}")
+        raise RecipeError(f"{path}: must be a mapping of keys to values, got {type(data).__name__}")
     return data
 
 

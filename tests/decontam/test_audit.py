@@ -1,0 +1,260 @@
+import json
+import random
+
+import pytest
+
+from decontam.audit import audit
+from decontam.drop import decontamination_record, drops_table, kept_mask
+from decontam.evidence import SNIPPET_CHARS, Span, snippet
+from decontam.result import Audit
+from decontam.verdicts import Settings
+from tulu_data.errors import InputError, UsageError
+
+QUESTION = "Janet’s ducks lay 16 eggs per day and she eats three of them for breakfast every morning"
+OTHER = "A robe takes two bolts of blue fibre and half that much white fibre so how many bolts"
+LONG = [f"question number {i} asks whether the {i} dogs and the {i} cats sleep at {i}" for i in range(100)]
+
+
+@pytest.fixture
+def small(make_set, make_suite):
+    train = make_set("train", ["nothing to see", f"Q: {QUESTION}?", "more of nothing", OTHER])
+    suites = [make_suite("gsm", [QUESTION, "Why?"], "dev"), make_suite("other", [OTHER, QUESTION], "unseen")]
+    return train, suites
+
+
+def test_tables_and_manifest_of_a_small_audit(small):
+    train, suites = small
+    found = audit([train], suites)
+    assert [(p["row_index"], p["suite"], p["instance_id"]) for p in found.pairs.to_pylist()] == [
+        (1, "gsm", "0"),
+        (1, "other", "1"),
+        (3, "other", "0"),
+    ]
+    assert [(e["suite"], e["flagged"], e["share"], e["verdict"]) for e in found.evals.to_pylist()] == [
+        ("gsm", 1, 0.5, "drop rows"),
+        ("other", 2, 1.0, "drop rows"),
+    ]
+    assert [(r["row_index"], r["reason"], r["suites"]) for r in found.rows.to_pylist()] == [
+        (1, "overlaps gsm, other", ["gsm", "other"]),
+        (3, "overlaps other", ["other"]),
+    ]
+    assert found.manifest["sets"]["train"] == {
+        "kind": "prompt",
+        "digest": train.digest,
+        "rows": 4,
+        "dropped": 2,
+        "verdict": "drop rows",
+    }
+    assert found.manifest["suite_overlaps"] == [{"suites": ["gsm", "other"], "equal": [1, 1]}]
+    assert found.manifest["totals"] == {"instances": 4, "distinct": 3, "flagged": 3, "flagged_distinct": 2, "pairs": 3}
+    assert [(s["id"], s["short"], s["unmatchable"]) for s in found.manifest["suites"]] == [
+        ("gsm", 1, 0),
+        ("other", 0, 0),
+    ]
+
+
+def test_workers_and_batches_change_nothing(make_set, make_suite):
+    choose = random.Random(5)
+    prompts = [" ".join(choose.sample(LONG, 3)) if i % 3 else f"harmless {i}" for i in range(60)]
+    suites = [make_suite("a", LONG), make_suite("b", LONG[:7], "unseen")]
+    one = audit([make_set("x", prompts), make_set("y", prompts[:9])], suites)
+    two = audit([make_set("x", prompts, batch_rows=7), make_set("y", prompts[:9], batch_rows=1)], suites, workers=2)
+    assert one.pairs.num_rows > 60
+    assert (one.pairs, one.evals, one.rows) == (two.pairs, two.evals, two.rows)
+    assert one.manifest | {"seconds": 0} == two.manifest | {"seconds": 0}
+
+
+def test_rewrapping_lines_never_changes_a_verdict(make_set, make_suite):
+    choose = random.Random(3)
+    prompts = [f"intro {q} outro" for q in LONG[:20]]
+    wrapped = ["".join(choose.choice([" ", "\n", "\r\n", " \n\t"]) if c == " " else c for c in p) for p in prompts]
+    suites = [make_suite("a", LONG)]
+    verdicts = ["instance_id", "layers", "coverage", "longest_run"]
+    one, two = (audit([make_set("x", p)], suites).pairs.select(verdicts) for p in (prompts, wrapped))
+    assert one == two
+
+
+def test_two_percent_of_a_suite_is_not_contamination(make_set, make_suite):
+    suites = [make_suite("dev", LONG, "dev"), make_suite("unseen", LONG, "unseen")]
+    paper = Settings(policy="tulu3")
+    at, above = (audit([make_set("x", [*LONG[:k], "harmless"])], suites, paper) for k in (2, 3))
+    assert at.evals["verdict"].to_pylist() == ["clean", "clean"]
+    assert above.evals["verdict"].to_pylist() == ["drop rows", "drop set"]
+    assert (at.manifest["sets"]["x"]["dropped"], above.manifest["sets"]["x"]["dropped"]) == (0, 4)
+    assert above.rows["reason"].to_pylist() == ["its set is contaminated by unseen"] * 3
+
+
+def test_only_chosen_layers_count_and_all_are_reported(make_set, make_suite):
+    train = make_set("x", [" ".join(LONG[0].split()[:9])])
+    found = audit([train], [make_suite("a", LONG[:1])], Settings(layers=("exact",)))
+    [entry] = found.evals.to_pylist()
+    assert (entry["flagged"], entry["flagged_tulu3"], entry["verdict"]) == (0, 1, "clean")
+    assert found.rows["dropped"].to_pylist() == [False]
+
+
+def test_roles_decide_which_turns_are_matched(make_set, make_suite):
+    row = {
+        "messages": [{"role": "user", "content": "Tell me."}],
+        "chosen": [{"role": "assistant", "content": QUESTION}],
+        "rejected": [{"role": "assistant", "content": OTHER}],
+    }
+    suites = [make_suite("s", [QUESTION, OTHER, "Tell me"])]
+    found = {
+        roles: audit([make_set("p", [row], "preference")], suites, Settings(roles=roles)).pairs["column"].to_pylist()
+        for roles in ("user", "assistant", "all")
+    }
+    assert found == {
+        "user": ["messages"],
+        "assistant": ["chosen", "rejected"],
+        "all": ["messages", "chosen", "rejected"],
+    }
+
+
+def test_an_answer_that_leaks_is_told_and_a_letter_is_no_evidence(make_set, make_suite):
+    row = {
+        "messages": [
+            {"role": "user", "content": f"{QUESTION} {OTHER} {LONG[1]}"},
+            {"role": "assistant", "content": "She keeps\nthirteen eggs."},
+        ]
+    }
+    suite = make_suite("s", [QUESTION, OTHER, LONG[1]], answers=["thirteen eggs", "two bolts", "B"])
+    found = audit([make_set("x", [row], "sft")], [suite])
+    assert found.pairs["answer_found"].to_pylist() == [True, False, None]
+
+
+def test_spans_are_bytes_of_the_original_text(make_set, make_suite):
+    text = f"“Été”: {QUESTION}!"
+    [pair] = audit([make_set("x", [text])], [make_suite("s", [f"¡{QUESTION}"])]).pairs.to_pylist()
+    [span] = pair["train_spans"]
+    assert text.encode()[span["start"] : span["end"]].decode().startswith("ducks lay")
+    [at] = pair["eval_spans"]
+    assert f"¡{QUESTION}".encode()[at["start"] : at["end"]].decode().startswith("ducks lay")
+    assert pair["train_snippet"] == text
+
+
+def test_a_snippet_holds_the_match_and_is_never_too_long():
+    text = "x" * 1000 + "MATCH" + "y" * 1000
+    cut = snippet(text, Span(1000, 1005))
+    assert len(cut) == SNIPPET_CHARS
+    assert "xMATCHy" in cut
+    assert cut[0] == cut[-1] == "…"
+    assert snippet(text, Span(0, 5)).startswith("xxx")
+    assert snippet(text, Span(2000, 2005)).endswith("yyy")
+
+
+def test_the_id_hangs_on_content_and_settings_alone(make_set, make_suite, small):
+    train, suites = small
+    found = audit([train], suites)
+    assert found.id == audit([train], suites, workers=2).id
+    others = [
+        audit([train], suites, Settings(n=9)),
+        audit([train], suites[:1]),
+        audit([make_set("train", ["nothing"])], suites),
+        audit([train], [make_suite("gsm", [QUESTION, "Why?"], "unseen"), suites[1]]),
+    ]
+    assert len({found.id, *(o.id for o in others)}) == 5
+
+
+def test_an_audit_of_nothing_is_an_audit(make_set, make_suite):
+    found = audit([make_set("empty", [])], [make_suite("s", ["?!", LONG[0]])])
+    assert (len(found.pairs), len(found.rows)) == (0, 0)
+    assert found.evals["unmatchable"].to_pylist() == [1]
+
+
+def test_names_must_differ(small):
+    train, suites = small
+    with pytest.raises(UsageError, match=r"^training set 'train' is given 2 times; rename or remove the others$"):
+        audit([train, train], suites)
+    with pytest.raises(UsageError, match=r"^suite 'gsm' is given 2 times; rename or remove the others$"):
+        audit([train], [suites[0], suites[0]])
+
+
+# ------------------------------------------------------------ save and load
+
+
+def test_what_is_saved_is_loaded(small, tmp_path):
+    found = audit([small[0]], small[1])
+    folder = found.save(tmp_path / "deep" / "audit")
+    assert Audit.load(folder) == found
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["audit"]
+    assert found.save(folder) == folder
+
+
+def test_another_audit_is_never_overwritten(small, tmp_path):
+    train, suites = small
+    audit([train], suites).save(tmp_path / "a")
+    with pytest.raises(InputError, match=r"/a: is in use for something else; remove it or choose another folder$"):
+        audit([train], suites[:1]).save(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("manifest.json", None, r"^\S+/a: holds no audit \(manifest\.json is missing\); run tulu audit$"),
+        ("manifest.json", b"{", r"^\S+/manifest\.json: cannot be read \([^\n]+\); run tulu audit again$"),
+        ("manifest.json", b"{}", r"^\S+: format is None, not 'tulu-audit/1'; run tulu audit again$"),
+        ("pairs.parquet", None, r"^\S+/pairs\.parquet: is missing; run tulu audit again$"),
+        ("rows.parquet", b"PAR", r"^\S+/rows\.parquet: cannot be read \([^\n]+\); run tulu audit again$"),
+    ],
+)
+def test_a_damaged_audit_is_one_line(small, tmp_path, name, content, message):
+    folder = audit([small[0]], small[1]).save(tmp_path / "a")
+    (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        Audit.load(folder)
+
+
+# ------------------------------------------------------------ drop
+
+
+def test_dropped_rows_leave_and_the_record_says_why(small):
+    train, suites = small
+    found = audit([train], suites)
+    mask = kept_mask(found, "train", train.table["row_sha"], digest=train.digest)
+    assert mask.tolist() == [True, False, True, False]
+    drops = drops_table(found, "train").to_pylist()
+    assert [(d["row_sha"], d["reason"], d["suite"]) for d in drops] == [
+        (train.table["row_sha"][1].as_py(), "overlaps gsm, other", "gsm"),
+        (train.table["row_sha"][3].as_py(), "overlaps other", "other"),
+    ]
+    assert {d["step"] for d in drops} == {"decontaminate"}
+    record = decontamination_record(found, "train")
+    assert json.loads(json.dumps(record)) == record
+    assert (record["audit"], record["rows_in"], record["rows_dropped"]) == (found.id, 4, 2)
+    assert [(s["id"], s["digest"], s["flagged"]) for s in record["suites"]] == [
+        ("gsm", suites[0].digest, 1),
+        ("other", suites[1].digest, 2),
+    ]
+
+
+def test_a_drop_names_the_suite_that_acts(make_set, make_suite):
+    train = make_set("x", [f"{LONG[0]} {LONG[1]}", LONG[2]])
+    suites = [make_suite("calm", [LONG[0], *[f"{i} {OTHER}" for i in range(99)]]), make_suite("hot", LONG[1:3])]
+    found = audit([train], suites, Settings(policy="tulu3"))
+    assert found.evals["verdict"].to_pylist() == ["clean", "drop rows"]
+    assert drops_table(found, "x")["suite"].to_pylist() == ["hot", "hot"]
+
+
+def test_of_a_dropped_set_no_row_stays(make_set, make_suite):
+    train = make_set("x", [LONG[0], "harmless"])
+    found = audit([train], [make_suite("u", LONG[:5], "unseen")], Settings(policy="tulu3"))
+    assert kept_mask(found, "x", train.table["row_sha"], digest=train.digest).tolist() == [False, False]
+    assert decontamination_record(found, "x")["rows_dropped"] == 2
+
+
+def test_policy_none_reports_and_keeps(small):
+    train, suites = small
+    found = audit([train], suites, Settings(policy="none"))
+    assert found.evals["contaminated"].to_pylist() == [True, True]
+    assert kept_mask(found, "train", train.table["row_sha"], digest=train.digest).all()
+
+
+def test_an_audit_of_other_rows_is_refused(small, make_set):
+    train, suites = small
+    found = audit([train], suites)
+    changed = make_set("train", ["nothing"])
+    message = rf"^train: audit {found.id} was made of \w{{16}}, not of \w{{16}}; run tulu audit again$"
+    with pytest.raises(InputError, match=message):
+        kept_mask(found, "train", changed.table["row_sha"], digest=changed.digest)
+    with pytest.raises(InputError, match=r"does not cover 'tran'; did you mean 'train'\?$"):
+        drops_table(found, "tran")
