@@ -1,1 +1,31 @@
 """Exact decontamination: which training rows overlap which evaluation instances, and by how much."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decontam.auditing import audit
+    from decontam.dropping import drop
+    from decontam.result import Audit
+    from decontam.suites import load_suites, read_suites
+    from decontam.verdicts import Settings
+
+__all__ = ["Audit", "Settings", "audit", "drop", "load_suites", "read_suites"]
+
+_HOMES = {
+    "Audit": "decontam.result",
+    "Settings": "decontam.verdicts",
+    "audit": "decontam.auditing",
+    "drop": "decontam.dropping",
+    "load_suites": "decontam.suites",
+    "read_suites": "decontam.suites",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the public names when they are used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'decontam' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

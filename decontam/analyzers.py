@@ -13,7 +13,6 @@ original.
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from tulu_data.errors import UsageError, nearest
 TULU_SEPARATORS = ' ,.?!:;()"-\n\\'  # open-instruct, decontamination/index.py: its pattern tokenizer
 GENERAL_PUNCTUATION = range(0x2000, 0x2070)  # the Unicode block: spaces, dashes, quotation marks, bullets, joiners
 APOSTROPHES = range(0x2018, 0x201C)  # single quotation marks: part of a word, unlike the rest of their block
+LAST_SPACE = 0x3000  # no space or control character lies beyond
 CJK = (  # one token per character: these scripts put no separator between words
     (0x3005, 0x3007),  # iteration marks and the ideographic zero
     (0x3041, 0x30FF),  # hiragana, katakana
@@ -70,7 +70,7 @@ class Analyzer:
 
 
 def _unicode_separators() -> set[str]:
-    spaces = {c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace() or unicodedata.category(c) == "Cc"}
+    spaces = {c for c in map(chr, range(LAST_SPACE + 1)) if c.isspace() or unicodedata.category(c) == "Cc"}
     punctuation = {chr(c) for c in GENERAL_PUNCTUATION if c not in APOSTROPHES}
     return set(TULU_SEPARATORS) | spaces | punctuation
 

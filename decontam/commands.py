@@ -87,7 +87,7 @@ def audit_command(
         "roles": roles,
         "policy": policy,
     }
-    prepared = step.validate(section, "tulu audit", Path.cwd())
+    prepared = step.validate(section, "tulu audit", Path.cwd(), under="")
     store, progress = Store(store_root), for_stderr(quiet=quiet)
     count = workers or default_workers()
     versions = [_open_or_ingest(store, what, count, progress) for what in train]

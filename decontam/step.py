@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 from pydantic import Field
 
-from decontam import drop as dropping
-from decontam.audit import audit as run_audit
+from decontam import dropping
+from decontam.auditing import audit as run_audit
 from decontam.result import ENGINE, Audit
 from decontam.suites import Suite, SuiteSpec, load_suites, read_suites
 from decontam.verdicts import Settings
 from tulu_data.errors import RecipeError, nearest
-from tulu_data.manifest import Origin, Step
-from tulu_data.parquet import ShardWriter
-from tulu_data.progress import Progress, Silent
+from tulu_data.manifest import Origin
+from tulu_data.progress import Progress
 from tulu_data.recipe import BUNDLED
 from tulu_data.store import Store, Version
 from tulu_data.strict import validate as validate_strict
@@ -39,12 +37,16 @@ class Prepared(NamedTuple):
     suites: list[Suite]
 
 
-def validate(data: Mapping[str, Any], place: str, root: Path) -> Prepared:
-    """The section of a recipe, its suites read; relative paths start at `root`. `RecipeError` at `place`."""
-    section = validate_strict(Section, data, place)
+def validate(data: Mapping[str, Any], place: str, root: Path, *, under: str = "decontaminate") -> Prepared:
+    """The section of a recipe, its suites read; relative paths start at `root`.
+
+    `RecipeError` at `place`, whose keys stand below the key `under`.
+    """
+    section = validate_strict(Section, data, place, under=under)
     settings = Settings(**section.model_dump(exclude={"suites", "suites_root"}))
     base = None if section.suites_root is None else root / Path(section.suites_root).expanduser()
-    specs = [spec for name in section.suites for spec in find_suites(name, root, base, place)]
+    at = f"{place}: {under}.suites" if under else f"{place}: suites"
+    specs = [spec for name in section.suites for spec in find_suites(name, root, base, at)]
     return Prepared(settings, read_suites(specs))
 
 
@@ -56,7 +58,7 @@ def find_suites(name: str, root: Path, base: Path | None, place: str) -> list[Su
     if not path.is_file():
         if source not in known:
             raise RecipeError(
-                f"{place}.suites: no suites file {source!r}; {nearest(source, known, noun='bundled one')}"
+                f"{place}: no suites file {source!r}; {nearest(source, known, noun='bundled one')}"
             )
         path = known[source]
     specs = load_suites(path, root=base)
@@ -65,7 +67,7 @@ def find_suites(name: str, root: Path, base: Path | None, place: str) -> list[Su
     chosen = [spec for spec in specs if spec.id == wanted]
     if not chosen:
         ids = nearest(wanted, [spec.id for spec in specs], noun="suite")
-        raise RecipeError(f"{place}.suites: {source} has no suite {wanted!r}; {ids}")
+        raise RecipeError(f"{place}: {source} has no suite {wanted!r}; {ids}")
     return chosen
 
 
@@ -105,41 +107,8 @@ def drop(
     progress: Progress | None = None,
     origin: Origin | None = None,
 ) -> Version:
-    """Publishes under `name` the rows that the audit's policy keeps, in order, with the decontamination record.
-
-    What was dropped is kept in `drops/decontaminate.parquet`: digest, id, source, reason, suite, instance, score.
-    """
-    found = Audit.load(audit_folder)
-    record = dropping.decontamination_record(found, version.name)
-    drops = dropping.drops_table(found, version.name)
-    progress = progress or Silent()
-    with store.build(name, version.kind) as build:
-        writer = ShardWriter(build.data, version.kind)
-        with progress.task(f"drop {version.name}", version.rows) as advance:
-            for batch in version.batches():
-                table = pa.Table.from_batches([batch])
-                kept = dropping.kept_mask(found, version.name, table["row_sha"], digest=version.digest)
-                writer.write(table.filter(pa.array(kept)))
-                advance(len(table))
-        shards = writer.close()
-        step = Step(
-            name="decontaminate",
-            source=version.name,
-            params={"audit": found.id, "policy": record["policy"], "layers": record["layers"]},
-            rows_in=version.rows,
-            rows_out=sum(s.rows for s in shards),
-            parents=[version.ref],
-            drops=build.add_table("drops/decontaminate.parquet", drops) if len(drops) else None,
-        )
-        return build.publish(
-            shards,
-            writer.tally.logical(),
-            inputs=version.manifest.inputs,
-            steps=[*version.manifest.steps, step],
-            decontamination=[*version.manifest.decontamination, record],
-            tokenizer=version.manifest.tokenizer,
-            origin=origin,
-        )
+    """Publishes under `name` the rows of a version that a saved audit's policy keeps."""
+    return dropping.drop(Audit.load(audit_folder), version, store, name, progress=progress, origin=origin)
 
 
 def flagged(audit_folder: Path) -> int:

@@ -33,7 +33,7 @@ class Declared(Strict):
 
     group: Group
     path: str | None = Field(default=None, description="files, a folder or a glob, relative to root")
-    hub: str | None = Field(default=None, description="org/name@revision on the Hugging Face hub")
+    hub: str | None = Field(default=None, description="org/name[/config][@revision] on the Hugging Face hub")
     split: str = "test"
     fields: list[str] = Field(min_length=1, description="columns whose text is matched")
     instance_id: str = "id"
@@ -159,16 +159,12 @@ def _records(spec: SuiteSpec) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _hub_records(spec: SuiteSpec) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    import datasets
+    from tulu_data.hub import hub
+    from tulu_data.read import decode
 
-    name, _, revision = spec.source.removeprefix("hub:").partition("@")
-    try:
-        data = datasets.load_dataset(name, revision=revision or None, split=spec.declared.split)
-    except Exception as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise InputError(f"{spec.source}: cannot be loaded from the hub ({reason})") from e
-    for i, record in enumerate(data):
-        yield f"{spec.source}#{spec.declared.split}[{i}]", record
+    for chunk in hub(f"{spec.source}#{spec.declared.split}").chunks:
+        for raw in decode(chunk):
+            yield raw.place, raw.record
 
 
 def _instance(declared: Declared, place: str, record: Mapping[str, Any]) -> Instance:

@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
 
 
 EPILOG = """\b
-Exit codes: 0 done · 1 error · 2 wrong usage or recipe · 3 a check failed (expect, licence, verify).
+Exit codes: 0 done · 1 error · 2 wrong usage or recipe · 3 a check failed (expect, verify, --gate).
 Example: tulu run quickstart
 """
 

@@ -26,6 +26,7 @@ from tulu_data.store import Store, Version
 from tulu_data.tokens import token_counter
 
 SNIFF_RECORDS = 200
+SMALL_BYTES = 4 << 20  # below this, starting worker processes costs more than it saves
 EXCERPT_CHARS = 500
 
 REJECTS = pa.schema(
@@ -112,6 +113,7 @@ def ingest(
         token_counter(source.tokenizer)  # fails before anything is read
     files = open_inputs(source)
     settings, sniffed = _settle(source, files)
+    workers = 1 if 0 < sum(f.bytes for f in files) < SMALL_BYTES else workers
     with store.build(source.name, settings.kind) as build:
         writer = ShardWriter(build.data, settings.kind)
         collector = _Collector(files)
@@ -203,7 +205,7 @@ def _decodable(files: Sequence[_File]) -> Iterator[dict[str, Any]]:
 
 def _first_problem(files: Sequence[_File]) -> str:
     for raw in _raw(files):
-        return raw.problem if raw.problem and raw.problem.startswith(raw.place) else f"{raw.place}: {raw.problem}"
+        return said(raw.place, raw.problem or "")
     return "no records at all; give a file that has some"
 
 
@@ -312,7 +314,7 @@ class _Collector:
     def why_nothing(self, name: str, settings: _Settings) -> str:
         """The error for a source without one good row."""
         first = self.rejects[0]
-        detail = first.reason if first.reason.startswith(first.place) else f"{first.place}: {first.reason}"
+        detail = said(first.place, first.reason)
         if self.records == 0:
             return f"{name}: {detail}"
         return (
@@ -343,6 +345,11 @@ class _Collector:
         if changed:
             table = table.set_column(0, table.schema.field("id"), pa.array(ids, pa.string()))
         return (table if all(keep) else table.filter(pa.array(keep))), rejects
+
+
+def said(place: str, reason: str) -> str:
+    """`place: reason`, where the reason does not name its file itself."""
+    return reason if reason.startswith(f"{Path(place).name}:") else f"{place}: {reason}"
 
 
 def reason_class(reason: str) -> str:

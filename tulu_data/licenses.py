@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from tulu_data.errors import GateError
+from tulu_data.errors import InputError
 from tulu_data.progress import Progress
 from tulu_data.store import Version
 from tulu_data.tally import UNSTATED
@@ -31,7 +31,7 @@ def check_licenses(
     deny: Sequence[str],
     progress: Progress,
 ) -> None:
-    """Raises `GateError` for the first source with a denied licence, or with an unknown one under `error`."""
+    """Raises `InputError` for the first source with a denied licence, or with an unknown one under `error`."""
     denied = {name.lower() for name in deny}
     for version in versions:
         counts: dict[str, int] = {}
@@ -40,11 +40,11 @@ def check_licenses(
                 counts[name] = counts.get(name, 0) + rows
         for name, rows in sorted(counts.items()):
             if name.lower() in denied:
-                raise GateError(f"sources.{version.name}: {rows:,} rows are under {name}, which licenses.deny names")
+                raise InputError(f"sources.{version.name}: {rows:,} rows are under {name}, which licenses.deny names")
             if name.lower() in KNOWN or on_unknown == "allow":
                 continue
             what = "state no licence" if name == UNSTATED else f"are under {name!r}, which is not a known licence id"
             message = f"sources.{version.name}.license: {rows:,} rows {what}; set 'license' to an id such as odc-by"
             if on_unknown == "error":
-                raise GateError(message)
+                raise InputError(message)
             progress.note(f"warning: {message}")

@@ -28,6 +28,7 @@ from tulu_data.progress import Progress, Silent
 from tulu_data.read import ReadOptions
 from tulu_data.recipe import Loaded, Recipe
 from tulu_data.store import Store, Version
+from tulu_data.tokens import tokenizer_digest
 
 # Sections of a recipe that another package runs: section → module with a `Decontamination`-shaped surface.
 STEPS = {"decontaminate": "decontam.step"}
@@ -131,7 +132,7 @@ class _Runner:
         if section is None:
             return None, None
         module: Any = import_module(STEPS["decontaminate"])
-        return module, module.validate(section, f"{self.loaded.place}: decontaminate", self.loaded.root)
+        return module, module.validate(section, self.loaded.place, self.loaded.root)
 
     # -------------------------------------------------------- steps
 
@@ -143,7 +144,7 @@ class _Runner:
             "version": INGEST_VERSION,
             "source": self.recipe.sources[name].model_dump(exclude={"path", "hub"}),
             "name": name,
-            "tokenizer": self.recipe.tokenizer,
+            "tokenizer": tokenizer_digest(source.tokenizer),
             "files": [f.sha256 for f in files],
         }
         return self._version_step(
@@ -268,8 +269,8 @@ class _Runner:
         path = self.store.root / _record_path(key)
         try:
             record: dict[str, Any] = json.loads(path.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
+        except (OSError, ValueError):
+            return None  # no such record, or one that cannot be read: the step runs
         return record
 
     def _remember(self, key: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
@@ -304,11 +305,17 @@ def source_of(loaded: Loaded, name: str) -> ingesting.Source:
         kind=spec.kind,
         adapter=spec.adapter,
         license=spec.license,
-        tokenizer=loaded.recipe.tokenizer,
+        tokenizer=_tokenizer(loaded),
         options=ReadOptions(
             format=spec.format, header=spec.header, columns=tuple(spec.columns) if spec.columns else None
         ),
     )
+
+
+def _tokenizer(loaded: Loaded) -> str | None:
+    """The recipe's tokenizer; a file's path is relative to the root, like every other."""
+    name = loaded.recipe.tokenizer
+    return str(loaded.resolve(name)) if name and loaded.resolve(name).is_file() else name
 
 
 def _identity(version: Version) -> list[str | None]:

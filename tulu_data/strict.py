@@ -59,8 +59,10 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     return data
 
 
-def validate(model: type[Model], data: Mapping[str, Any], place: str) -> Model:
+def validate(model: type[Model], data: Mapping[str, Any], place: str, *, under: str = "") -> Model:
     """`data` as a `model`; `RecipeError` in one line for the first fault, unknown keys before all others.
+
+    `under` is the key that `data` stands under in the file.
 
     >>> validate(Suites, {"suites": {"gsm8k": {"feilds": ["question"]}}}, "suites.yaml")
     Traceback (most recent call last):
@@ -69,14 +71,14 @@ def validate(model: type[Model], data: Mapping[str, Any], place: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as e:
-        raise RecipeError(f"{place}: {_describe(model, data, e.errors())}") from None
+        raise RecipeError(f"{place}: {_describe(model, data, e.errors(), under)}") from None
 
 
-def _describe(model: type[BaseModel], data: Any, errors: Sequence[ErrorDetails]) -> str:
+def _describe(model: type[BaseModel], data: Any, errors: Sequence[ErrorDetails], under: str) -> str:
     unknown = [e for e in errors if e["type"] == "extra_forbidden"]
     error = (unknown or errors)[0]
     path = _path(error, data)
-    where = _dotted(path)
+    where = _dotted((under, *path) if under else path)
     if unknown:
         return f"{where}: unknown key; {nearest(str(path[-1]), _keys_at(model, path[:-1]), noun='key')}"
     if error["type"] == "missing":

@@ -18,19 +18,28 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table with numbers to the right, thousands separated; nothing but its title where there are no rows."""
+    """A table with numbers to the right, thousands separated, and a blank line after it."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     listed = [list(row) for row in rows]
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),  # close together: eighty columns hold most tables whole
+        pad_edge=False,
+        show_edge=False,
+    )
     for i, name in enumerate(header):
         numeric = bool(listed) and all(isinstance(row[i], int | float | None) for row in listed)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
         table.add_row(*(cell(value) for value in row))
     Console(width=None if sys.stdout.isatty() else WIDE, markup=False, highlight=False).print(table)
+    click.echo()
 
 
 def cell(value: Any) -> str:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from tulu_data.errors import InputError, UsageError
+from tulu_data.parquet import file_sha256
 
 WORDS = "words/1"
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -23,7 +24,14 @@ def token_counter(name: str) -> Callable[[str], int]:
     if name == WORDS:
         return lambda text: sum(1 for _ in _WORD.finditer(text))
     tokenizer = _load(name)
+    tokenizer.no_truncation()  # a tokenizer.json may carry the lengths its model was trained with
+    tokenizer.no_padding()
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def tokenizer_digest(name: str | None) -> str | None:
+    """What changes when a tokenizer does: the content of a file, otherwise the name."""
+    return file_sha256(Path(name)) if name and Path(name).is_file() else name
 
 
 def _load(name: str):  # type: ignore[no-untyped-def]  # tokenizers is optional

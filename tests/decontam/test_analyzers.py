@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decontam.analyzers import ANALYZERS, CJK, analyzer_of, lower
+from decontam.analyzers import ANALYZERS, CJK, LAST_SPACE, analyzer_of, lower
 from tulu_data.errors import UsageError
 
 NAMES = sorted(ANALYZERS)
@@ -77,3 +77,8 @@ def test_quotation_marks_and_dashes_of_a_word_processor_make_no_difference():
 def test_an_unknown_analyzer_names_the_nearest():
     with pytest.raises(UsageError, match=r"^analyzer 'unicod' is unknown; did you mean 'unicode'\?$"):
         analyzer_of("unicod")
+
+
+def test_no_space_or_control_character_lies_beyond_the_range_that_is_searched():
+    beyond = map(chr, range(LAST_SPACE + 1, sys.maxunicode + 1))
+    assert [c for c in beyond if c.isspace() or unicodedata.category(c) == "Cc"] == []

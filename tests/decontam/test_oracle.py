@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decontam.audit import audit
+from decontam.auditing import audit
 from decontam.suites import FieldText, Instance, suite_of
 from decontam.verdicts import Settings
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from decontam.analyzers import ANALYZERS
-from decontam.audit import audit, suite_overlaps
+from decontam.auditing import audit, suite_overlaps
 from decontam.index import Index, analyse
 from decontam.scan import scan
 from decontam.suites import FieldText, Instance, Suite, suite_of

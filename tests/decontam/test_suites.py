@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from decontam.suites import FieldText, Instance, load_suites, read_suite, read_suites, suite_of
+from tulu_data.chunk import Raw, batched
 from tulu_data.errors import TuluError
+from tulu_data.hub import Hub
 
 RECORDS = [{"id": 1, "q": "What is 2+2?", "choices": ["3", "4"], "hint": None, "answer": 4, "topic": "sums"}]
 
@@ -120,3 +122,20 @@ def test_one_id_in_two_files_is_refused(tmp_path):
     specs = load_suites(write(tmp_path, TOY))
     with pytest.raises(TuluError, match=r"^suite 'toy' is declared twice: .*; rename one$"):
         read_suites([*specs, *specs])
+
+
+def test_a_hub_suite_reads_the_declared_split_through_the_one_hub_reader(tmp_path, monkeypatch):
+    asked = []
+
+    def hub(uri):
+        asked.append(uri)
+        records = [{"id": i, "q": f"question {i}"} for i in range(3)]
+        sized = ((Raw(f"hub:org/name:row {i}", i, r, None), 1) for i, r in enumerate(records))
+        return Hub("org/name", None, "c0ffee", "validation", batched("hub:org/name", sized))
+
+    monkeypatch.setattr("tulu_data.hub.hub", hub)
+    path = tmp_path / "suites.yaml"
+    path.write_text("suites: {toy: {group: dev, hub: org/name@v1, split: validation, fields: [q]}}")
+    suite = read_suites(load_suites(path))[0]
+    assert asked == ["hub:org/name@v1#validation"]
+    assert [(i.id, i.fields[0].text) for i in suite.instances] == [(str(k), f"question {k}") for k in range(3)]

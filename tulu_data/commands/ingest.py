@@ -102,11 +102,13 @@ def ingest_raw(
     """Runs a recipe of one source, so that the version can be reproduced; `source` are keys of a recipe's source."""
     from tulu_data import recipe as recipes
     from tulu_data.pipeline import run
+    from tulu_data.store import check_name
 
     hub = [i for i in inputs if i.startswith("hub:")]
     if hub and len(inputs) > 1:
         raise click.UsageError(f"{hub[0]}: give one hub dataset, or files, not both")
     name = name or _name_of(inputs[0])
+    check_name(name)
     place = {"hub": hub[0]} if hub else {"path": list(inputs)}
     given = {key: value for key, value in source.items() if value is not None}
     data = {"name": f"{name}-ingest", "tokenizer": tokenizer, "sources": {name: place | given}}

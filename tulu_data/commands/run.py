@@ -85,14 +85,15 @@ def _print(result: Run, *, dry_run: bool) -> None:
     if result.audit:
         from tulu_data.commands.show import print_evals
 
-        print_evals(load_evals(result.audit))
+        print_evals(load_evals(result.audit), overlaps_only=True)
+        click.echo(f"Every match: tulu show {result.audit}\n")
     if result.plan:
         parts = [(p.part.name, p.available, len(p.rows), p.tokens) for p in result.plan.parts]
         print_table("Mixture, as planned", ["part", "available", "rows", "tokens"], parts)
     if result.mixture:
         from tulu_data.commands.show import print_version
 
-        print_version(result.mixture, as_json=False)
+        print_version(result.mixture, as_json=False, history=False)
 
 
 def _print_rejects(result: Run) -> None:

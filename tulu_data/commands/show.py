@@ -12,6 +12,7 @@ from tulu_data.commands.options import complete_datasets, example, json_option, 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tulu_data.manifest import Manifest
     from tulu_data.store import Store, Version
 
 
@@ -41,8 +42,8 @@ def command(what: str | None, n_rows: int, drops: bool, store_root: Path, as_jso
         _print_rows(version, n_rows)
 
 
-def print_version(version: Version, *, as_json: bool) -> None:
-    """What a version holds and how it came about; its id comes last."""
+def print_version(version: Version, *, as_json: bool, history: bool = True) -> None:
+    """What a version holds and, with `history`, how it came about; its id comes last."""
     from tulu_data.tables import percent, print_json, print_table
 
     described = version.manifest
@@ -56,6 +57,14 @@ def print_version(version: Version, *, as_json: bool) -> None:
     ]
     header = ["source", "rows", "share", "copies", "characters", "tokens", "licence"]
     print_table(f"{version.name}: {logical.rows:,} {described.kind} rows", header, sources)
+    if history:
+        _print_history(described)
+    click.echo(f"{version.ref}  {version.path}")
+
+
+def _print_history(described: Manifest) -> None:
+    from tulu_data.tables import print_table
+
     steps = [(s.name, s.source, s.rows_in, s.rows_out, s.rows_in - s.rows_out) for s in described.steps]
     print_table("Steps", ["step", "source", "rows in", "rows out", "left out"], steps)
     if described.decontamination:
@@ -64,30 +73,42 @@ def print_version(version: Version, *, as_json: bool) -> None:
             for r in described.decontamination
         ]
         print_table("Decontaminated", ["set", "rows in", "dropped", "policy", "against"], records)
-    click.echo(f"{version.ref}  {version.path}")
 
 
-def print_evals(evals: pa.Table) -> None:
-    """An audit's verdicts per training set and suite."""
+def print_evals(evals: pa.Table, *, overlaps_only: bool = False) -> None:
+    """An audit's verdicts per training set and suite; with `overlaps_only` in short, those without a match counted."""
     from tulu_data.tables import percent, print_table
 
-    rows = [
+    title = "Audit: evaluation instances that overlap each set"
+    listed = evals.to_pylist()
+    shares = [percent(e["flagged"], e["instances"]) for e in listed]
+    if not overlaps_only:
+        columns = {
+            **dict.fromkeys(("set", "suite", "group", "instances")),
+            **{"short_instances": "short", "flagged": "overlap", "flagged_exact": "exact", "flagged_tulu3": "tulu3"},
+            **{"contaminated": "> 2 %", "verdict": None},
+        }
+        rows = [[e[c] for c in columns] + [share] for e, share in zip(listed, shares, strict=True)]
+        print_table(title, [name or c for c, name in columns.items()] + ["share"], rows)
+        return
+    found = [
         (
             e["set"],
             e["suite"],
             e["group"],
-            e["instances"],
-            e["short_instances"],
-            e["flagged"],
+            f"{e['flagged']:,}/{e['instances']:,}",
+            share,
             e["flagged_exact"],
             e["flagged_tulu3"],
-            percent(e["flagged"], e["instances"]),
             e["verdict"],
         )
-        for e in evals.to_pylist()
+        for e, share in zip(listed, shares, strict=True)
+        if e["flagged"] or e["flagged_exact"] or e["flagged_tulu3"]
     ]
-    header = ["set", "suite", "group", "instances", "short", "overlap", "exact", "tulu3", "share", "verdict"]
-    print_table("Audit: evaluation instances that overlap each set", header, rows)
+    if found:
+        print_table(title, ["set", "suite", "group", "overlap", "share", "exact", "tulu3", "verdict"], found)
+    if len(found) < len(listed):
+        click.echo(f"No overlap in {len(listed) - len(found)} of {len(listed)} pairs of set and suite.")
 
 
 def _audit_folder(store: Store, what: str) -> Path | None:

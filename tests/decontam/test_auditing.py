@@ -3,8 +3,8 @@ import random
 
 import pytest
 
-from decontam.audit import audit
-from decontam.drop import decontamination_record, drops_table, kept_mask
+from decontam.auditing import audit
+from decontam.dropping import decontamination_record, drops_table, kept_mask
 from decontam.evidence import SNIPPET_CHARS, Span, snippet
 from decontam.result import Audit
 from decontam.verdicts import Settings

@@ -11,6 +11,10 @@ import pyarrow.compute as pc
 
 from decontam.result import Audit
 from tulu_data.errors import InputError
+from tulu_data.manifest import Origin, Step
+from tulu_data.parquet import ShardWriter
+from tulu_data.progress import Progress, Silent
+from tulu_data.store import Store, Version
 
 STEP = "decontaminate"
 
@@ -27,6 +31,51 @@ DROPS = pa.schema(
         pa.field("score", pa.float64()),  # coverage
     ]
 )
+
+
+def drop(
+    audit: Audit,
+    version: Version,
+    store: Store,
+    name: str,
+    *,
+    progress: Progress | None = None,
+    origin: Origin | None = None,
+) -> Version:
+    """Publishes under `name` the rows that the audit's policy keeps, in order, with the decontamination record.
+
+    What was dropped is kept in `drops/decontaminate.parquet`. `InputError` where the audit was made of other rows.
+    """
+    record = decontamination_record(audit, version.name)
+    drops = drops_table(audit, version.name)
+    progress = progress or Silent()
+    with store.build(name, version.kind) as build:
+        writer = ShardWriter(build.data, version.kind)
+        with progress.task(f"drop {version.name}", version.rows) as advance:
+            for batch in version.batches():
+                table = pa.Table.from_batches([batch])
+                kept = kept_mask(audit, version.name, table["row_sha"], digest=version.digest)
+                writer.write(table.filter(pa.array(kept)))
+                advance(len(table))
+        shards = writer.close()
+        step = Step(
+            name=STEP,
+            source=version.name,
+            params={"audit": audit.id, "policy": record["policy"], "layers": record["layers"]},
+            rows_in=version.rows,
+            rows_out=sum(s.rows for s in shards),
+            parents=[version.ref],
+            drops=build.add_table(f"drops/{STEP}.parquet", drops) if len(drops) else None,
+        )
+        return build.publish(
+            shards,
+            writer.tally.logical(),
+            inputs=version.manifest.inputs,
+            steps=[*version.manifest.steps, step],
+            decontamination=[*version.manifest.decontamination, record],
+            tokenizer=version.manifest.tokenizer,
+            origin=origin,
+        )
 
 
 def kept_mask(

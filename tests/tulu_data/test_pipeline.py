@@ -1,0 +1,244 @@
+"""The pipeline: the same version however it is reached, nothing done twice, nothing half done."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tulu_data import recipe as recipes
+from tulu_data.errors import GateError, InputError, StoreError
+from tulu_data.pipeline import run
+from tulu_data.reproduce import reproduce
+from tulu_data.store import Store
+from tulu_data.verify import verify
+
+WORDS = (
+    "amber birch cedar dune ember fjord grove heath inlet juniper kelp larch moss nettle oak pine quartz reed".split()
+)
+
+
+def conversation(i):
+    """A record with a text of its own; every 17th repeats a test item word for word."""
+    rng = random.Random(i)
+    question = TEST_ITEMS[i // 17 % 3] if i % 17 == 5 else " ".join(rng.choices(WORDS, k=15)) + f" number {i}?"
+    return {"prompt": question, "response": f"Answer {i}."}
+
+
+TEST_ITEMS = [" ".join(random.Random(10_000 + k).choices(WORDS, k=12)) + f" item {k}" for k in range(1, 4)]
+
+
+def write_recipe(folder, records_a, records_b=None, **changes):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "a.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records_a))
+    (folder / "b.jsonl").write_text(
+        "".join(json.dumps(r) + "\n" for r in records_b or map(conversation, range(500, 560)))
+    )
+    items = [{"id": str(i), "question": q} for i, q in enumerate(TEST_ITEMS)]
+    (folder / "items.jsonl").write_text("".join(json.dumps(r) + "\n" for r in items))
+    suites = {"suites": {"items": {"group": "dev", "path": "items.jsonl", "fields": ["question"]}}}
+    (folder / "suites.yaml").write_text(yaml.safe_dump(suites))
+    recipe = {
+        "name": "mixed",
+        "seed": 3,
+        "sources": {"a": {"path": "a.jsonl", "license": "mit"}, "b": {"path": "b.jsonl", "license": "mit"}},
+        "decontaminate": {"suites": ["suites.yaml"]},
+        "mix": {"a": {"count": 100}, "b": {"fraction": 0.5, "repeat": 2}},
+    }
+    (folder / "r.yaml").write_text(yaml.safe_dump(recipe | changes))
+    return recipes.load(folder / "r.yaml")
+
+
+@pytest.fixture
+def records():
+    return [conversation(i) for i in range(200)]
+
+
+def test_a_run_ingests_audits_drops_and_mixes(tmp_path, records):
+    made = run(write_recipe(tmp_path, records), Store(tmp_path / "s"))
+    dropped = sum(r["prompt"] in TEST_ITEMS for r in records)
+    assert dropped == 12
+    assert made.clean["a"].rows == 200 - dropped
+    assert made.mixture.manifest.logical.sources["a"].rows == 100
+    assert {r["set"] for r in made.mixture.manifest.decontamination} == {"a", "b"}
+    assert verify(made.mixture, 3) == []
+    prompts = {m[0]["content"] for m in made.mixture.table(["messages"])["messages"].to_pylist()}
+    assert not prompts & set(TEST_ITEMS)
+
+
+def test_a_second_run_skips_every_step_and_touches_no_file(tmp_path, records):
+    loaded = write_recipe(tmp_path, records)
+    store = Store(tmp_path / "s")
+    first = run(loaded, store)
+    before = {p: p.stat().st_mtime_ns for p in store.root.rglob("*") if p.is_file()}
+    second = run(loaded, store)
+    assert {s.status for s in first.steps} == {"done"}
+    assert {s.status for s in second.steps} == {"cached"}
+    assert before == {p: p.stat().st_mtime_ns for p in store.root.rglob("*") if p.is_file()}
+
+
+def test_changing_one_source_runs_again_only_what_depends_on_it(tmp_path, records):
+    store = Store(tmp_path / "s")
+    run(write_recipe(tmp_path, records), store)
+    again = run(write_recipe(tmp_path, records[:-1]), store)
+    status = {s.step: s.status for s in again.steps}
+    assert status == {
+        "ingest:a": "done",
+        "ingest:b": "cached",
+        "audit": "done",
+        "drop:a": "done",
+        "drop:b": "done",
+        "mix": "done",
+    }
+    seed = run(write_recipe(tmp_path, records[:-1], seed=4), store)
+    assert [s.step for s in seed.steps if s.status == "done"] == ["mix"]
+
+
+def test_the_version_id_is_the_same_twice_permuted_resharded_and_with_any_workers(tmp_path, records):
+    expected = run(write_recipe(tmp_path / "1", records), Store(tmp_path / "1" / "s")).mixture.manifest
+    permuted = records[:]
+    random.Random(1).shuffle(permuted)
+    variants = {
+        "twice": run(write_recipe(tmp_path / "2", records), Store(tmp_path / "2" / "s")),
+        "permuted": run(write_recipe(tmp_path / "3", permuted), Store(tmp_path / "3" / "s")),
+        "workers": run(write_recipe(tmp_path / "4", records), Store(tmp_path / "4" / "s"), workers=2),
+    }
+    folder = tmp_path / "5"
+    write_recipe(folder, records)
+    (folder / "a.jsonl").unlink()
+    (folder / "a").mkdir()
+    for i in range(3):
+        part = records[i * 70 : (i + 1) * 70]
+        (folder / "a" / f"{i}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
+    resharded = recipes.load(folder / "r.yaml", ["sources.a.path=a"])
+    variants["resharded"] = run(resharded, Store(folder / "s"))
+    assert {k: v.mixture.manifest.version for k, v in variants.items()} == dict.fromkeys(variants, expected.version)
+
+
+def test_reproduce_in_another_folder_gives_the_same_bytes(tmp_path, records):
+    made = run(write_recipe(tmp_path / "here", records), Store(tmp_path / "s")).mixture
+    (tmp_path / "here").rename(tmp_path / "there")
+    again = reproduce(made.manifest, Store(tmp_path / "elsewhere"), root=tmp_path / "there")
+    assert again.holds
+    assert (again.same_inputs, again.same_version, again.same_bytes) == (True, True, True)
+
+
+def test_reproduce_says_which_input_changed(tmp_path, records):
+    made = run(write_recipe(tmp_path, records), Store(tmp_path / "s")).mixture
+    write_recipe(tmp_path, [*records[:-1], conversation(9999)])
+    again = reproduce(made.manifest, Store(tmp_path / "elsewhere"))
+    assert not again.same_inputs
+    assert again.changed_inputs == [str(tmp_path / "a.jsonl")]
+
+
+def test_reproduce_refuses_a_version_made_by_hand(tmp_path, make_version):
+    version = make_version(Store(tmp_path), "x", ["hello"])
+    with pytest.raises(StoreError, match=r"x@tv1-.*: was not made by a recipe, so it cannot be made again"):
+        reproduce(version.manifest, Store(tmp_path / "y"))
+
+
+def test_a_dry_run_writes_nothing_and_plans_what_is_known(tmp_path, records):
+    loaded = write_recipe(tmp_path, records)
+    store = Store(tmp_path / "s")
+    assert {s.status for s in run(loaded, store, dry_run=True).steps} == {"to run"}
+    assert not store.root.exists()
+    run(loaded, store)
+    reseeded = recipes.load(tmp_path / "r.yaml", ["seed=8"])
+    planned = run(reseeded, store, dry_run=True)
+    assert [(s.step, s.rows) for s in planned.steps if s.status == "to run"] == [("mix", planned.plan.rows)]
+    assert planned.plan.rows == run(reseeded, store).mixture.rows
+
+
+def test_the_papers_policy_drops_a_set_contaminated_by_an_unseen_suite(tmp_path, records):
+    loaded = write_recipe(tmp_path, records, decontaminate={"suites": ["suites.yaml"], "policy": "tulu3"}, mix=None)
+    text = (tmp_path / "suites.yaml").read_text().replace("dev", "unseen")
+    (tmp_path / "suites.yaml").write_text(text)
+    made = run(loaded, Store(tmp_path / "s"))
+    assert made.clean["a"].rows == 0
+    assert made.clean["a"].manifest.decontamination[0]["verdict"] == "drop set"
+
+
+@pytest.mark.parametrize(
+    ("source", "licenses", "message"),
+    [
+        (
+            {},
+            {"on_unknown": "error"},
+            "sources.a.license: 200 rows state no licence; set 'license' to an id such as odc-by",
+        ),
+        (
+            {"license": "my-own"},
+            {"on_unknown": "error"},
+            "sources.a.license: 200 rows are under 'my-own', which is not a known licence id; "
+            "set 'license' to an id such as odc-by",
+        ),
+        ({"license": "MIT"}, {"deny": ["mit"]}, "sources.a: 200 rows are under MIT, which licenses.deny names"),
+    ],
+)
+def test_a_licence_that_the_policy_refuses_stops_the_run_before_the_mixture(
+    tmp_path, records, source, licenses, message
+):
+    sources = {"a": {"path": "a.jsonl", **source}, "b": {"path": "b.jsonl", "license": "odc-by"}}
+    store = Store(tmp_path / "s")
+    with pytest.raises(InputError) as caught:
+        run(write_recipe(tmp_path, records, sources=sources, licenses=licenses), store)
+    assert str(caught.value) == message
+    assert store.latest("mixed") is None
+
+
+def test_an_expectation_that_fails_leaves_the_last_mixture_alone(tmp_path, records):
+    store = Store(tmp_path / "s")
+    made = run(write_recipe(tmp_path, records), store).mixture
+    with pytest.raises(GateError, match="expect.rows: 7 expected, the mixture has"):
+        run(write_recipe(tmp_path, records, seed=5, expect={"rows": 7}), store)
+    assert store.latest("mixed") == made.ref
+
+
+def published(root):
+    """Every version in the store, verified at level 1."""
+    store = Store(root)
+    versions = store.versions()
+    for version in versions:
+        assert verify(version, 1) == []
+    return {v.ref for v in versions}
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_points_leaves_no_half_version_and_the_next_run_finishes(tmp_path):
+    folder = tmp_path / "r"
+    write_recipe(folder, [conversation(i) for i in range(3000)])
+    tulu = Path(sys.executable).with_name("tulu")
+    command = [str(tulu), "run", str(folder / "r.yaml"), "-q", "-j", "2"]
+    started = time.monotonic()
+    subprocess.run([*command, "--store", str(tmp_path / "whole")], check=True, capture_output=True)
+    seconds = time.monotonic() - started
+    expected = published(tmp_path / "whole")
+    rng = random.Random(0)
+    killed = 0
+    for attempt in range(12):
+        store = tmp_path / f"store-{attempt % 4}"
+        process = subprocess.Popen(
+            [*command, "--store", str(store)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout=rng.uniform(0.3, 0.95) * seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.wait()
+        assert published(store) <= expected
+    assert killed >= 6
+    for i in range(4):
+        store = tmp_path / f"store-{i}"
+        subprocess.run([*command, "--store", str(store)], check=True, capture_output=True)
+        assert published(store) == expected
+        assert list((store / "tmp").iterdir()) == []
