@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tulu_data.errors import UsageError
-from tulu_data.rows import digest_matrix
+from tulu_data.rows import DIGEST_BYTES, digest_matrix
 from tulu_data.store import Version
+from tulu_data.take import occurrences
 
 
 class Diff(NamedTuple):
@@ -32,16 +33,21 @@ class Diff(NamedTuple):
 def diff(a: Version, b: Version, *, examples: int = 3) -> Diff:
     """Compares by row digest. Reads 32 bytes a row, and the text of the examples.
 
-    Raises `UsageError` for two versions of different kinds, whose digests cannot be compared.
+    Raises `UsageError` for two versions of different schemas, whose digests cannot be compared.
     """
     if a.manifest.schema_name != b.manifest.schema_name:
         raise UsageError(
             f"{a.ref} is {a.manifest.schema_name}, {b.ref} is {b.manifest.schema_name}: nothing to compare"
         )
     shas_a, shas_b = _shas(a), _shas(b)
-    unique, inverse = np.unique(np.concatenate([shas_a, shas_b]), return_inverse=True)
-    count_a = np.bincount(inverse[: len(shas_a)], minlength=len(unique))
-    count_b = np.bincount(inverse[len(shas_a) :], minlength=len(unique))
+    whole = np.concatenate([shas_a, shas_b]).view(f"V{DIGEST_BYTES}").ravel()
+    unique, inverse = np.unique(whole, return_inverse=True)
+    row_a, row_b = inverse[: len(shas_a)], inverse[len(shas_a) :]
+    count_a = np.bincount(row_a, minlength=len(unique))
+    count_b = np.bincount(row_b, minlength=len(unique))
+    # The first copies of a row are those in common; the rest stand only on their side.
+    surplus_a = occurrences(shas_a, np.arange(len(shas_a))) >= count_b[row_a]
+    surplus_b = occurrences(shas_b, np.arange(len(shas_b))) >= count_a[row_b]
     common = int(np.minimum(count_a, count_b).sum())
     rows_a, rows_b = ({n: s.rows for n, s in v.manifest.logical.sources.items()} for v in (a, b))
     return Diff(
@@ -53,14 +59,13 @@ def diff(a: Version, b: Version, *, examples: int = 3) -> Diff:
         same_order=a.manifest.logical.order_id == b.manifest.logical.order_id,
         sources=_changed(rows_a, rows_b, 0),
         settings=_changed(_settings(a), _settings(b), None),
-        examples_a=_examples(a, (count_a > count_b)[inverse[: len(shas_a)]], examples),
-        examples_b=_examples(b, (count_b > count_a)[inverse[len(shas_a) :]], examples),
+        examples_a=_examples(a, surplus_a, examples),
+        examples_b=_examples(b, surplus_b, examples),
     )
 
 
-def _shas(version: Version) -> npt.NDArray[np.void]:
-    digests = digest_matrix(version.table(["row_sha"])["row_sha"])
-    return np.ascontiguousarray(digests).view("V32").ravel()
+def _shas(version: Version) -> npt.NDArray[np.uint8]:
+    return digest_matrix(version.table(["row_sha"])["row_sha"])
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any], missing: Any) -> dict[str, tuple[Any, Any]]:
@@ -89,6 +94,8 @@ def _flat(value: Any, prefix: str) -> dict[str, Any]:
 def _examples(version: Version, mask: npt.NDArray[np.bool_], count: int) -> list[dict[str, str]]:
     wanted = np.flatnonzero(mask)[:count]
     found: list[dict[str, str]] = []
+    if len(wanted) == 0:
+        return found
     start = 0
     for batch in version.batches(["id", "messages"]):
         local = wanted[(wanted >= start) & (wanted < start + len(batch))] - start

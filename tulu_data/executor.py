@@ -8,8 +8,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
+
+from tulu_data.errors import TuluError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,7 +37,8 @@ def map_in_order(
 
     With `workers > 1` in that many spawned processes (so `function` and the items must pickle); `initializer` runs
     once in each. At most `IN_FLIGHT_PER_WORKER` items per worker are read ahead. An exception in `function` is
-    raised here, at its item's turn. Workers end with this process, even when it is killed.
+    raised here, at its item's turn; `TuluError` where a worker was killed. Workers end with this process, even when
+    it is killed.
     """
     if workers <= 1:
         if initializer:
@@ -51,6 +55,8 @@ def map_in_order(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise TuluError("a worker process was killed, perhaps for lack of memory; use fewer workers") from None
         finally:
             for future in waiting:
                 future.cancel()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ import pyarrow.parquet as pq
 
 from tulu_data.errors import UsageError, nearest
 from tulu_data.parquet import ZSTD_LEVEL
-from tulu_data.rows import Kind, Row
-from tulu_data.store import Version
+from tulu_data.rows import Kind, Row, content_messages
+from tulu_data.store import Version, writing
 
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -83,21 +85,24 @@ LAYOUTS: dict[str, dict[Kind, Layout]] = {
 def export(version: Version, layout: str, target: Path) -> int:
     """Writes every row to `target`, a `.parquet` or `.jsonl` file; gives the number of rows.
 
-    Tool calls have no place in these layouts: a version that has them is refused with `UsageError`.
+    Tool calls have no place in these layouts: a version that has them is refused with `UsageError`. Nor have the
+    names of speakers, which are left out. `StoreError` where the disk refuses; `target` is whole or untouched.
     """
     if layout not in LAYOUTS:
         raise UsageError(f"layout {layout!r} is unknown; {nearest(layout, LAYOUTS, noun='layout')}")
     if target.suffix not in (".parquet", ".jsonl"):
         raise UsageError(f"{target}: give a name that ends in .parquet or .jsonl")
     convert, fields = LAYOUTS[layout][version.kind]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temp = target.with_name(f".{target.name}.part")
-    try:
-        write = _write_jsonl if target.suffix == ".jsonl" else _write_parquet
-        rows = write(temp, _records(version, convert), pa.schema(dict(fields)))
-        temp.replace(target)
-    finally:
-        temp.unlink(missing_ok=True)
+    write = _write_jsonl if target.suffix == ".jsonl" else _write_parquet
+    temp = target.with_name(f".{target.name}.{os.getpid()}")
+    with writing(target, "-o"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            rows = write(temp, _records(version, convert), pa.schema(dict(fields)))
+            temp.replace(target)
+        finally:
+            with suppress(OSError):
+                temp.unlink()
     return rows
 
 
@@ -105,7 +110,8 @@ def _records(version: Version, convert: Callable[[Row], dict[str, Any]]) -> Iter
     for batch in version.batches():
         found = batch.to_pylist()
         for row in found:
-            if row["tools"] or any(m["tool_calls"] or m["role"] == "tool" for m in row["messages"]):
+            messages = (m for _, _, m in content_messages(version.kind, row))
+            if row["tools"] or any(m["tool_calls"] or m["role"] == "tool" for m in messages):
                 raise UsageError(f"{row['id']}: has tool calls, which this layout cannot hold; filter them out first")
         yield [convert(row) for row in found]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +31,7 @@ def collect(store: Store, *, unreferenced: bool = False, dry_run: bool = False) 
     if not dry_run:
         with store.writing():
             for removal in found:
-                shutil.rmtree(removal.path) if removal.path.is_dir() else removal.path.unlink()
+                store.discard(removal.path)
     return found
 
 
@@ -44,7 +43,7 @@ def _leftovers(store: Store) -> Iterator[Removal]:
 def _unreferenced(store: Store) -> Iterator[Removal]:
     versions = {v.ref: v for v in store.versions()}
     latest = [store.latest(name) for name in store.names()]
-    kept = _closure(versions, [ref for ref in latest if ref in versions])
+    kept = _closure(store, versions, [ref for ref in latest if ref in versions])
     for ref, version in versions.items():
         if ref not in kept:
             yield Removal(version.path, "no name stands for it", _size(version.path))
@@ -54,7 +53,7 @@ def _unreferenced(store: Store) -> Iterator[Removal]:
             yield Removal(folder, "no kept version records it", _size(folder))
 
 
-def _closure(versions: dict[str, Version], roots: list[str]) -> set[str]:
+def _closure(store: Store, versions: dict[str, Version], roots: list[str]) -> set[str]:
     kept: set[str] = set()
     waiting = list(roots)
     while waiting:
@@ -62,7 +61,7 @@ def _closure(versions: dict[str, Version], roots: list[str]) -> set[str]:
         if ref in kept or ref not in versions:
             continue
         kept.add(ref)
-        waiting += [parent for step in versions[ref].manifest.steps for parent in step.parents]
+        waiting += [parent for m in store.histories(ref) for step in m.steps for parent in step.parents]
     return kept
 
 
@@ -71,7 +70,7 @@ def _dangling_steps(store: Store, gone: set[Path]) -> Iterator[Removal]:
         try:
             record = json.loads(path.read_text())
             result = store.root / (record.get("version") or record["audit"])
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             yield Removal(path, "unreadable record of a step", path.stat().st_size)
             continue
         if result in gone or not result.exists():
@@ -79,4 +78,4 @@ def _dangling_steps(store: Store, gone: set[Path]) -> Iterator[Removal]:
 
 
 def _size(path: Path) -> int:
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    return sum(p.stat().st_size for p in (path, *path.rglob("*")) if p.is_file())

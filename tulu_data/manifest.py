@@ -128,8 +128,12 @@ class Manifest(_Frozen):
         return f"{self.name}@{self.version}"
 
     def lineage(self) -> dict[str, Any]:
-        """The manifest without what differs between two equal builds: when, where, and with which writer."""
-        return self.model_dump(exclude={"created_at", "environment", "writer", "shards"})
+        """The manifest without what differs between two equal builds: when, on which machine, with which writer.
+
+        Bytes of files depend on the writer, so neither the shards nor the hashes of side files are part of it.
+        """
+        lineage = self.model_dump(exclude={"created_at", "environment", "writer", "shards"})
+        return lineage | {"files": [{"path": f.path, "rows": f.rows} for f in self.files]}
 
     def build_id(self) -> str:
         """The hash of the lineage: two builds of one version with different histories differ in it."""
@@ -176,13 +180,14 @@ def now() -> str:
 def load(path: Path) -> Manifest:
     """The manifest at `path`; `StoreError` where it is missing, damaged or of another format."""
     try:
-        data: Mapping[str, Any] = json.loads(path.read_text())
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoreError(f"{path}: no manifest here; is this a version's folder?") from None
     except ValueError as e:
-        raise StoreError(f"{path}: not JSON ({e}); the version is damaged, build it again") from None
-    if data.get("format") != FORMAT:
-        raise StoreError(f"{path}: format is {data.get('format')!r}, this version reads {FORMAT!r}")
+        raise StoreError(f"{path}: not JSON ({e}); remove the version's folder and build it again") from None
+    found = data.get("format") if isinstance(data, Mapping) else None
+    if found != FORMAT:
+        raise StoreError(f"{path}: format is {found!r}, this version reads {FORMAT!r}")
     try:
         return Manifest.model_validate(data)
     except ValidationError as e:

@@ -1,17 +1,18 @@
 """Versions → a mixture: choose rows by hash rank, order them by a second key, write them in bounded memory.
 
-The plan holds no text: digests, lengths and ordinals, about 80 bytes a row. The rows themselves are moved twice.
-*Scatter* reads the sources one row group at a time and appends each row to the spill file of the shards it goes
-to; *gather* reads one spill file at a time, sorts it and writes its shards. Neither holds more than a few shards
-of text, whatever the size of the mixture.
+The plan holds no text: digests, lengths and ordinals, about 80 bytes a row (and, while it is made, the ids of a
+part in which rows repeat). The rows themselves are moved twice. *Scatter* reads the sources one row group at a
+time and appends each row to the spill file of the shards it goes to; *gather* reads the rows of one shard from its
+spill file, sorts and writes them. Each worker holds one row group, then one shard, whatever the size of the mixture.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
@@ -29,12 +31,12 @@ from tulu_data.progress import Advance, Progress, Silent
 from tulu_data.rows import SPECS, Kind, digest_matrix
 from tulu_data.store import Build, Store, Version
 from tulu_data.strict import Strict
-from tulu_data.take import Candidates, Selected, Take, keys, occurrences, salt, select
+from tulu_data.take import Candidates, Selected, Take, exact, keys, occurrences, salt, select
 from tulu_data.tally import Tally
 
 I64 = npt.NDArray[np.int64]
 
-MAX_SPILL_FILES = 256  # open at one time; more shards than that share a file
+MAX_SPILL_FILES = 128  # open at one time (macOS allows a process 256); more shards than that share a file
 DEST = "__dest"  # the column of a spill file that says where in the mixture a row stands
 
 
@@ -155,6 +157,9 @@ def plan(parts: Sequence[Part], *, seed: int = 0, size: Size | None = None) -> P
     kinds = sorted({p.version.kind for p in parts})
     if len(kinds) > 1:
         raise RecipeError(f"mix: parts are of different kinds ({_kinds(parts)}); a mixture holds one kind")
+    repeated = sorted(name for name, n in Counter(p.name for p in parts).items() if n > 1)
+    if repeated:
+        raise RecipeError(f"mix: part {repeated[0]!r} appears twice; give it one take, or use 'repeat'")
     columns = [_read_columns(part) for part in sorted(parts, key=lambda p: p.name)]
     shares = _weighted_rows(columns, size, seed)
     chosen = [_choose(c, seed, shares.get(c.part.name)) for c in columns]
@@ -202,7 +207,7 @@ def _read_columns(part: Part) -> _Columns:
     if take.stratify and not _is_plain(schema, take.stratify):
         plain = ", ".join(f.name for f in schema if _is_plain(schema, f.name))
         raise RecipeError(f"mix.{part.name}.stratify: {take.stratify!r} is no plain column; one of {plain}")
-    table = version.table(wanted)
+    table = version.table(list(dict.fromkeys(wanted)))
     sha = digest_matrix(table["row_sha"])
     occurrence = occurrences(sha, _rank_of_ids(version, sha))
     n_tokens = table["n_tokens"].to_numpy() if table["n_tokens"].null_count == 0 else None
@@ -231,12 +236,12 @@ def _codes(column: pa.ChunkedArray) -> I64:
 def _rank_of_ids(version: Version, sha: npt.NDArray[np.uint8]) -> I64:
     """Orders equal rows by id, so that which of them counts as first does not depend on where they stand."""
     rank = np.zeros(len(sha), np.int64)
-    words = np.ascontiguousarray(sha[:, :16]).view("V16").ravel()
+    words = np.ascontiguousarray(sha[:, :8]).view("<u8").ravel()
     _, inverse, counts = np.unique(words, return_inverse=True, return_counts=True)
     repeated = np.flatnonzero(counts[inverse] > 1)
     if len(repeated):
-        ids = version.table(["id"])["id"].take(pa.array(repeated)).to_numpy()
-        rank[repeated] = np.argsort(np.argsort(ids.astype(str), kind="stable"), kind="stable")
+        ids = version.table(["id"])["id"].take(pa.array(repeated))
+        rank[repeated] = pc.rank(ids, tiebreaker="first").to_numpy()
     return rank
 
 
@@ -249,7 +254,9 @@ def _where(part: Part) -> I64:
     place = f"mix.{part.name}.where"
     try:
         predicate = pl.sql_expr(part.take.where).alias("keep")
-        frame = pl.scan_parquet(part.version.shards).select(predicate).collect()
+        scan = pl.scan_parquet(part.version.shards, glob=False, hive_partitioning=False)
+        # with_columns, not select: a predicate without columns (`true`) must give a value for every row.
+        frame = scan.with_columns(predicate).select("keep").collect(engine="streaming")
     except pl.exceptions.PolarsError as e:
         reason = str(e).splitlines()[0]
         raise RecipeError(f"{place}: {part.take.where!r} cannot be evaluated ({reason}); see the row columns") from None
@@ -268,12 +275,15 @@ def _weighted_rows(columns: Sequence[_Columns], size: Size | None, seed: int) ->
         if size is not None:
             raise RecipeError("size: no part has a weight to share it out by; use {weight: W}, or leave 'size' out")
         return {}
-    total = sum(c.part.take.weight or 0 for c in weighted)
-    shares = {c.part.name: (c.part.take.weight or 0) / total for c in weighted}
+    weights = {c.part.name: exact(c.part.take.weight or 0) for c in weighted}
+    shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
     if size is not None and size.tokens is not None:
         return _rows_for_token_shares(columns, shares, size.tokens, seed)
     available = {c.part.name: len(c.candidates.row) * c.part.take.repeat for c in weighted}
     if size is None:
+        empty = sorted(name for name, rows in available.items() if rows == 0)
+        if empty:
+            raise RecipeError(f"mix.{empty[0]}.weight: the source is empty, so no rows keep the weights; leave it out")
         budget = min(available[name] / share for name, share in shares.items())
         return {name: int(budget * share) for name, share in shares.items()}
     rest = (size.rows or 0) - sum(_fixed(c, seed) for c in columns if c.part.take.weight is None)
@@ -292,7 +302,7 @@ def _choose(c: _Columns, seed: int, rows: int | None) -> Selected:
 
 
 def _rows_for_token_shares(
-    columns: Sequence[_Columns], shares: Mapping[str, float], tokens: int, seed: int
+    columns: Sequence[_Columns], shares: Mapping[str, Fraction], tokens: int, seed: int
 ) -> dict[str, int]:
     fixed = 0
     for c in columns:
@@ -306,16 +316,22 @@ def _rows_for_token_shares(
     for c in columns:
         if c.part.name in shares:
             budget = int((tokens - fixed) * shares[c.part.name])
+            available = 0 if c.candidates.n_tokens is None else int(c.candidates.n_tokens.sum()) * c.part.take.repeat
+            if budget > available:
+                raise RecipeError(
+                    f"mix.{c.part.name}.weight: its share is {budget:,} tokens, the source has {available:,}; "
+                    "lower size.tokens or the weight, or raise 'repeat'"
+                )
             by_tokens = c.part.take.model_copy(update={"weight": None, "tokens": budget})
             rows[c.part.name] = len(_choose(c._replace(part=c.part._replace(take=by_tokens)), seed, None).row)
     return rows
 
 
-def _apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
+def _apportion(total: int, shares: Mapping[str, Fraction]) -> dict[str, int]:
     """Whole numbers that sum to `total`, by largest remainder; ties go to the earlier name."""
-    exact = {name: total * share for name, share in shares.items()}
-    rows = {name: int(x) for name, x in exact.items()}
-    by_remainder = sorted(shares, key=lambda name: (rows[name] - exact[name], name))
+    due = {name: total * share for name, share in shares.items()}
+    rows = {name: int(x) for name, x in due.items()}
+    by_remainder = sorted(shares, key=lambda name: (rows[name] - due[name], name))
     for name in by_remainder[: total - sum(rows.values())]:
         rows[name] += 1
     return rows
@@ -422,21 +438,24 @@ def _scatter(job: _Job, spill: _Spill, advance: Advance) -> None:
         return
     dest = job.part.dest[first:last]
     order = np.argsort(dest)
-    local = (job.part.rows[first:last] - job.start)[order]
-    copy = job.part.copy[first:last][order]
     with pq.ParquetFile(job.path) as file:
         table = file.read_row_group(job.group, use_threads=False)
-    table = table.take(pa.array(local))
-    if copy.any():
-        table = _with_copies(table, copy)
-    spill.append(table.append_column(DEST, pa.array(dest[order])), dest[order])
-    advance(len(order))
+    # A row group that counts many times over is moved in pieces no larger than itself.
+    for begin in range(0, len(order), job.rows):
+        piece = order[begin : begin + job.rows]
+        rows = table.take(pa.array(job.part.rows[first:last][piece] - job.start))
+        if job.part.part.take.repeat > 1:
+            rows = _with_copies(rows, job.part.copy[first:last][piece], job.part.part.take.repeat)
+        spill.append(rows.append_column(DEST, pa.array(dest[piece])), dest[piece])
+        advance(len(piece))
 
 
-def _with_copies(table: pa.Table, copy: I64) -> pa.Table:
+def _with_copies(table: pa.Table, copy: I64, repeat: int) -> pa.Table:
+    """Numbers the copies. What was copy c of a row becomes copies c·repeat, c·repeat + 1, … so all stay distinct."""
     prov = table["prov"].combine_chunks()
+    before = pc.fill_null(pc.struct_field(prov, "copy"), 0).to_numpy().astype(np.int64)
     names = [f.name for f in prov.type]
-    fields = [pa.array(copy, pa.int32()) if n == "copy" else prov.field(n) for n in names]
+    fields = [pa.array(before * repeat + copy, pa.int32()) if n == "copy" else pc.struct_field(prov, n) for n in names]
     return table.set_column(
         table.schema.get_field_index("prov"), "prov", pa.StructArray.from_arrays(fields, fields=list(prov.type))
     )
@@ -445,25 +464,35 @@ def _with_copies(table: pa.Table, copy: I64) -> pa.Table:
 def _gather(
     planned: Plan, folder: Path, spilled: Path, bucket: range, start: int, advance: Advance
 ) -> list[tuple[ShardInfo, Tally]]:
-    with pa.memory_map(str(spilled)) as source:
-        table = pa.ipc.open_stream(source).read_all().combine_chunks()
-    order = np.argsort(table[DEST].to_numpy() - start)
-    table = table.drop_columns([DEST])
-
-    def groups(sizes: Sequence[int], begin: int) -> Iterator[pa.Table]:
-        for size in sizes:
-            yield table.take(pa.array(order[begin : begin + size]))
-            begin += size
-            advance(size)
-
     written = []
-    begin = 0
     for i in bucket:
-        path = folder / shard_name(i, len(planned.layout))
-        written.append(write_shard(path, planned.kind, groups(planned.layout[i], begin)))
-        begin += sum(planned.layout[i])
+        end = start + sum(planned.layout[i])
+        groups = _in_order(_spilled_rows(spilled, start, end), planned.layout[i], advance)
+        written.append(write_shard(folder / shard_name(i, len(planned.layout)), planned.kind, groups))
+        start = end
     spilled.unlink()
     return written
+
+
+def _spilled_rows(path: Path, start: int, end: int) -> pa.Table:
+    """The rows of a spill file that go to the places `start` to `end`, in the order they came."""
+    found = []
+    with pa.memory_map(str(path)) as source:
+        reader = pa.ipc.open_stream(source)
+        for batch in reader:
+            first, last = np.searchsorted(batch[DEST].to_numpy(), [start, end])
+            found.append(batch.slice(first, last - first))
+        return pa.Table.from_batches(found, reader.schema).combine_chunks()
+
+
+def _in_order(table: pa.Table, sizes: Sequence[int], advance: Advance) -> Iterator[pa.Table]:
+    order = np.argsort(table[DEST].to_numpy())
+    table = table.drop_columns([DEST])
+    begin = 0
+    for size in sizes:
+        yield table.take(pa.array(order[begin : begin + size]))
+        begin += size
+        advance(size)
 
 
 # ------------------------------------------------------------ lineage

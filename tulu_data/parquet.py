@@ -121,10 +121,11 @@ class _ShardFile:
         )
 
     def write_group(self, table: pa.Table) -> None:
-        self._writer.write_table(table, row_group_size=max(1, len(table)))
+        # Pages are cut per chunk: in one chunk the bytes do not depend on the batches in which rows arrived.
+        self._writer.write_table(table.combine_chunks(), row_group_size=max(1, len(table)))
         self.tally.add(table)
         self.rows += len(table)
-        self.chars += int(table["n_chars"].to_numpy().sum())
+        self.chars += _chars(table)
 
     def close(self) -> ShardInfo:
         identity = order_id(self.tally.digests())
@@ -149,7 +150,7 @@ def write_shard(path: Path, kind: Kind, groups: Iterable[pa.Table]) -> tuple[Sha
 
 
 class ShardWriter:
-    """Rows in, in any batches; shards out, cut as `shard_layout` cuts. Holds one row group of rows at most."""
+    """Rows in, in any batches; shards out, cut as `shard_layout` cuts. Holds one row group and one batch at most."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
         self.folder = folder
@@ -157,6 +158,7 @@ class ShardWriter:
         self._schema = SPECS[kind].schema
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
+        self._pending_chars = 0
         self._open: _ShardFile | None = None
         self._shards: list[ShardInfo] = []
         self.tally = Tally()
@@ -167,7 +169,8 @@ class ShardWriter:
             return
         self._pending.append(table)
         self._pending_rows += len(table)
-        if self._pending_rows >= GROUP_ROWS or table.nbytes > GROUP_CHARS // 4:
+        self._pending_chars += _chars(table)
+        if self._pending_rows >= GROUP_ROWS or self._pending_chars > GROUP_CHARS:
             self._drain(last=False)
 
     def close(self) -> list[ShardInfo]:
@@ -205,6 +208,11 @@ class ShardWriter:
         rest = table.slice(start)
         self._pending = [rest] if len(rest) else []
         self._pending_rows = len(rest)
+        self._pending_chars = _chars(rest)
+
+
+def _chars(table: pa.Table) -> int:
+    return int(table["n_chars"].to_numpy().sum())
 
 
 def read_batches(paths: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:

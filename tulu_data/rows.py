@@ -150,7 +150,8 @@ def message_leaf(message: Mapping[str, Any]) -> bytes:
 def row_sha(kind: Kind, row: Mapping[str, Any]) -> bytes:
     """The digest of a row's content (32 bytes): the same messages give the same digest in any source.
 
-    sha256("td1", 00, schema, 00, then for each content column its name, 00, u32le count, leaves).
+    sha256("td1", 00, schema, 00; then for each message column its name, 00, u32le count, leaves; then for each
+    scalar column that is not null its name, 00, length as u64le, text). `SPECS` names the columns and their order.
     Identity, source, licence, tags and counts do not enter.
     """
     spec = SPECS[kind]
@@ -167,8 +168,10 @@ def row_sha(kind: Kind, row: Mapping[str, Any]) -> bytes:
 
 
 def prompt_sha(messages: Sequence[Mapping[str, Any]]) -> bytes:
-    """The digest of the conversation up to its last user turn, after NFC, case folding and
-    collapsing white space (32 bytes). Rows with one prompt and different answers share it.
+    """The digest of the conversation up to its last user turn (of all of it where there is none), its texts after
+    NFC, case folding and collapsing white space (32 bytes). Rows with one prompt and different answers share it.
+
+    sha256("td1-prompt", 00, the leaves of role and folded content).
     """
     last = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=len(messages) - 1)
     h = sha256(b"td1-prompt\0")
@@ -263,7 +266,7 @@ def check(kind: Kind, row: Mapping[str, Any]) -> str | None:
             return problem
         if row[column][-1]["role"] != "assistant":
             return f"{column} must end with 'assistant', got {row[column][-1]['role']!r}"
-    if kind == "preference" and row["chosen"] == row["rejected"]:
+    if kind == "preference" and [*map(message_leaf, row["chosen"])] == [*map(message_leaf, row["rejected"])]:
         return "chosen and rejected are equal"
     for column in spec.scalar_columns:
         value = row.get(column)

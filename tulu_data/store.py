@@ -7,7 +7,7 @@
            /refs/name                                      which version (and build) the bare name means
            /steps/<key>.json                               what a recipe's step made of which inputs
            /audits/<id>/                                   audits made by recipes
-           /tmp/<name>-<pid>-…                             builds under way
+           /tmp/<name>-<host>-<pid>-…                      builds under way
 
 A version is written to `tmp`, flushed to disk and renamed into place, so a reader sees all of it or nothing.
 Published folders are never written again, except to add a folder under `builds`.
@@ -18,10 +18,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
+import socket
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,11 @@ from tulu_data.rows import SPECS, Kind
 
 DEFAULT_ROOT = "tulu-store"
 NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+NAME_LENGTH = 128  # file systems take 255 bytes, and names get endings
+FOREIGN_S = 7 * 86_400  # a temporary folder of another machine this old is taken to be abandoned
+_TEMP_NAME = re.compile(r"-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}$")
 _STORAGE_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+_STORAGE_ERRNOS |= {errno.EISDIR, errno.EIO}
 
 
 class Version:
@@ -182,7 +190,7 @@ class Store:
     def names(self) -> list[str]:
         """The names that have a version, sorted."""
         refs = self.root / "refs"
-        return sorted(p.name for p in refs.iterdir()) if refs.is_dir() else []
+        return sorted(p.name for p in refs.iterdir() if not p.name.startswith(".")) if refs.is_dir() else []
 
     def versions(self) -> list[Version]:
         """Every published version, sorted by folder name."""
@@ -230,8 +238,10 @@ class Store:
         path = self.root / "refs" / name
         if not path.is_file():
             return None
-        version, *build = path.read_text().split()
-        return version, build[0] if build else None
+        words = path.read_text(encoding="utf-8").split()
+        if not words:
+            raise StoreError(f"{path}: is empty; write the version that {name!r} stands for into it (tv1-…)")
+        return words[0], words[1] if len(words) > 1 else None
 
     # -------------------------------------------------------- writing
 
@@ -244,7 +254,8 @@ class Store:
         check_name(name)
         with self.writing():
             for leftover in self.abandoned():
-                shutil.rmtree(leftover, ignore_errors=True)
+                with suppress(OSError):
+                    self.discard(leftover)
             folder = self.temp_folder(name)
             try:
                 yield Build(self, name, kind, folder)
@@ -253,30 +264,35 @@ class Store:
 
     def temp_folder(self, name: str) -> Path:
         """A new folder under `tmp` that names this process, so that others can tell when it is abandoned."""
-        tmp = self.root / "tmp"
-        tmp.mkdir(parents=True, exist_ok=True)
-        folder = tmp / f"{name}-{os.getpid()}-{secrets.token_hex(4)}"
+        folder = self._temp_path(name)
         folder.mkdir()
         return folder
+
+    def _temp_path(self, name: str) -> Path:
+        tmp = self.root / "tmp"
+        tmp.mkdir(parents=True, exist_ok=True)
+        return tmp / f"{name}-{_this_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+    def discard(self, path: Path) -> None:
+        """Removes a file or folder of the store. It disappears whole, even when this process is killed meanwhile."""
+        if path.parent != self.root / "tmp":
+            path = path.rename(self._temp_path(path.name))
+        with suppress(FileNotFoundError):  # another process clears the same leftover
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Turns what a disk may refuse (no space, read-only, no permission) into one line."""
-        try:
+        with writing(self.root, "--store"):
             yield
-        except OSError as e:
-            if e.errno not in _STORAGE_ERRNOS:
-                raise
-            place = e.filename or self.root
-            reason = os.strerror(e.errno)
-            remedy = "free space" if e.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
-            message = f"{place}: cannot write ({reason}); {remedy}, or choose another folder with --store"
-            raise StoreError(message) from e
 
     def abandoned(self) -> list[Path]:
-        """Temporary folders whose process has ended: killed builds."""
+        """Temporary files and folders whose process has ended: killed builds.
+
+        Of another machine's (the store may be shared) nothing is known: they count once a week has passed.
+        """
         tmp = self.root / "tmp"
-        return sorted(p for p in tmp.iterdir() if not _process_lives(p.name)) if tmp.is_dir() else []
+        return sorted(p for p in tmp.iterdir() if not _may_be_used(p)) if tmp.is_dir() else []
 
     def write_json(self, path: str, value: Any) -> None:
         """Writes a small file of the store (a ref, a step record) atomically."""
@@ -285,22 +301,20 @@ class Store:
         self._replace(target, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
     def _replace(self, target: Path, text: str) -> None:
-        temp = target.with_name(f".{target.name}.{os.getpid()}")
-        temp.write_text(text)
-        fsync(temp)
-        temp.replace(target)
+        temp = self._temp_path(target.name)
+        try:
+            temp.write_text(text, encoding="utf-8")
+            fsync(temp)
+            temp.replace(target)
+        finally:
+            temp.unlink(missing_ok=True)
+        fsync(target.parent)
 
     def _publish(self, folder: Path, described: Manifest) -> Version:
         target = self.root / described.ref
         _write_description(folder, described)
         _flush(folder)
-        build = None
-        try:
-            folder.rename(target)
-        except OSError as e:
-            if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            build = self._add_build(folder, target, described)
+        build = None if _rename_unless_there(folder, target) else self._add_build(folder, target, described)
         fsync(self.root)
         version = self._load(target, build)
         self.point(version)
@@ -311,26 +325,54 @@ class Store:
         refs = self.root / "refs"
         target = refs / version.name
         text = " ".join(filter(None, (version.manifest.version, version.build))) + "\n"
-        if not target.is_file() or target.read_text() != text:
+        if not target.is_file() or target.read_text(encoding="utf-8") != text:
             refs.mkdir(exist_ok=True)
             self._replace(target, text)
 
     def _add_build(self, folder: Path, target: Path, described: Manifest) -> str | None:
         """The rows are published already: keep this history beside the first one, unless it is known."""
         build = described.build_id()
-        if manifest.load(target / "manifest.json").build_id() == build:
+        first = manifest.load(target / "manifest.json")
+        if first.build_id() == build:
             return None
         final = target / "builds" / build
         if not final.is_dir():
             shutil.rmtree(folder / "data")
+            # The shards that stay are the first build's, and so is the writer that made them.
+            _write_description(folder, described.model_copy(update={"shards": first.shards, "writer": first.writer}))
+            _flush(folder)
             final.parent.mkdir(exist_ok=True)
-            folder.rename(final)
+            _rename_unless_there(folder, final)
+            fsync(final.parent)
         return build
 
 
+@contextmanager
+def writing(place: Path, option: str) -> Iterator[None]:
+    """Turns what a disk may refuse into a `StoreError` in one line; `option` is what chooses another place."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in _STORAGE_ERRNOS:
+            raise
+        remedy = "free space" if e.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+        message = f"{e.filename or place}: cannot write ({os.strerror(e.errno)}); {remedy}, or choose another place"
+        raise StoreError(f"{message} with {option}") from e
+
+
+def _rename_unless_there(folder: Path, target: Path) -> bool:
+    try:
+        folder.rename(target)
+    except OSError as e:
+        if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
+
+
 def _write_description(folder: Path, described: Manifest) -> None:
-    (folder / "manifest.json").write_text(described.dumps())
-    (folder / "README.md").write_text(card.render(described))
+    (folder / "manifest.json").write_text(described.dumps(), encoding="utf-8")
+    (folder / "README.md").write_text(card.render(described), encoding="utf-8")
 
 
 def _flush(folder: Path) -> None:
@@ -340,17 +382,30 @@ def _flush(folder: Path) -> None:
 
 
 def check_name(name: str) -> None:
-    """`UsageError` unless `name` can name a dataset: letters, digits, `-`, `_`, `.`, not starting with a dot."""
+    """`UsageError` unless `name` can name a dataset: at most `NAME_LENGTH` of letters, digits, `-`, `_` and `.`, not
+    starting with a dot.
+    """
     bad = sorted(set(name) - NAME_CHARACTERS)
+    if len(name) > NAME_LENGTH:
+        raise UsageError(f"dataset name {name[:20]!r}… has {len(name)} characters; use at most {NAME_LENGTH}")
     if not name or name.startswith(".") or bad:
         what = f"holds {bad[0]!r}" if bad else "is empty or starts with a dot"
         raise UsageError(f"dataset name {name!r} {what}; use letters, digits, '-', '_' and '.'")
 
 
-def _process_lives(temp_name: str) -> bool:
+def _this_host() -> str:
+    return sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _may_be_used(temp: Path) -> bool:
+    made_by = _TEMP_NAME.search(temp.name)
+    if made_by is None:
+        return False
     try:
-        os.kill(int(temp_name.rsplit("-", 2)[1]), 0)
-    except (ValueError, IndexError, ProcessLookupError):
+        if made_by["host"] != _this_host():
+            return time.time() - temp.stat().st_mtime < FOREIGN_S
+        os.kill(int(made_by["pid"]), 0)
+    except (ProcessLookupError, FileNotFoundError):
         return False
     except PermissionError:
         return True

@@ -6,12 +6,14 @@ So a selection survives permuted, re-sharded and appended rows, and n → n + 1 
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from tulu_data.errors import RecipeError
 from tulu_data.strict import Strict
@@ -25,6 +27,9 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's increment; Steele et al.,
 
 class Take(Strict):
     """One of `all`, `count`, `fraction`, `tokens`, `weight`, and what modifies it."""
+
+    # Strict: `count: true` is not one row, `all: 0` not every row, `count: 1.0` not a fraction.
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     all: bool | None = Field(default=None, description="every row")
     count: int | None = Field(default=None, ge=0, description="this many rows")
@@ -44,13 +49,19 @@ class Take(Strict):
             raise ValueError(
                 f"must say what it counts, got {data!r}; write {{all: true}}, {{count: N}}, {{fraction: F}}"
             )
-        given = [a for a in AMOUNTS if a in data]
+        given = [a for a in AMOUNTS if data.get(a) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise ValueError(f"takes exactly one of {', '.join(AMOUNTS)}; found {found}")
         if data.get("all") is False:
             raise ValueError("all: false takes nothing; leave the source out of the mix")
         return data
+
+    @model_validator(mode="after")
+    def _possible(self) -> Take:
+        if self.cap is not None and self.floor is not None and self.floor > self.cap:
+            raise ValueError(f"floor {self.floor:,} is above cap {self.cap:,}; lower one or raise the other")
+        return self
 
     @property
     def amount(self) -> str:
@@ -122,7 +133,7 @@ def _wanted(candidates: Candidates, take: Take, rows: int | None, order: I64, pl
         case "count":
             wanted = take.count or 0
         case "fraction":
-            wanted = int((take.fraction or 0) * n * take.repeat + 0.5)
+            wanted = math.floor(exact(take.fraction or 0) * n * take.repeat + Fraction(1, 2))
         case "tokens":
             wanted = rows_for_tokens(candidates, order, take.tokens or 0, take.repeat, place)
         case _:
@@ -135,18 +146,27 @@ def _wanted(candidates: Candidates, take: Take, rows: int | None, order: I64, pl
     return wanted
 
 
+def exact(number: float) -> Fraction:
+    """The decimal number that was written: 0.145 of 100 rows is 14.5 rows, which binary floats miss."""
+    return Fraction(repr(number))
+
+
 def rows_for_tokens(candidates: Candidates, order: I64, tokens: int, repeat: int, place: str) -> int:
     """How many rows in `order` stay within `tokens`; `RecipeError` where all copies together have fewer tokens."""
     if candidates.n_tokens is None:
         raise RecipeError(f"{place}.tokens: the source has no token counts; set 'tokenizer' (words/1 is built in)")
-    total = np.cumsum(np.tile(candidates.n_tokens[order], repeat))
-    available = int(total[-1]) if len(total) else 0
+    total = np.cumsum(candidates.n_tokens[order])
+    once = int(total[-1]) if len(total) else 0
+    available = once * repeat
     if tokens > available:
         raise RecipeError(
             f"{place}.tokens: {tokens:,} asked, the source has {available:,}"
             f"{f' in {repeat} repeats' if repeat > 1 else ''}; lower it or raise 'repeat'"
         )
-    return int(np.searchsorted(total, tokens, side="right"))
+    if tokens == available:
+        return len(total) * repeat
+    whole, rest = divmod(tokens, once)
+    return whole * len(total) + int(np.searchsorted(total, rest, side="right"))
 
 
 def _too_few(take: Take, wanted: int, n: int, place: str) -> str:

@@ -34,7 +34,7 @@ class Tally:
     def add(self, table: pa.Table) -> None:
         """Counts the rows of `table`, which follow those counted before."""
         self._digests.append(digest_matrix(table["row_sha"]))
-        encoded = pa.chunked_array(table["source"]).combine_chunks().dictionary_encode()
+        encoded = table["source"].combine_chunks().dictionary_encode()
         self._codes.append(self._recode(encoded.dictionary.to_pylist())[encoded.indices.to_numpy()])
         groups = table.group_by(["source", "license"]).aggregate(
             [("n_chars", "sum"), ("n_tokens", "sum"), ("n_tokens", "count"), ([], "count_all")]

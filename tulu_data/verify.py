@@ -17,6 +17,10 @@ from tulu_data.parquet import file_sha256
 from tulu_data.progress import Progress, Silent
 from tulu_data.rows import DIGEST_BYTES, SPECS, Kind
 from tulu_data.store import Store, Version
+from tulu_data.tally import Tally
+
+# Building again does nothing while the folder is there: the store takes it for the same version.
+_REMEDY = "restore the file, or remove the version's folder and build it again"
 
 
 class Problem(NamedTuple):
@@ -30,18 +34,21 @@ def verify(version: Version, level: int = 1, *, workers: int = 1, progress: Prog
     """The problems found, none when all holds.
 
     Level 1: every file has the size and sha256 on record, and the version id is that of the identities on record.
-    Level 2: also every row passes its kind's check, and its digests, counts and the version's identities come out
-    the same when computed from the text. Level 3: also the recipe on record, run again over the inputs, gives this
-    version; raises what `reproduce` raises when they are gone.
+    Level 2: also every row passes its kind's check; its digests, turns and characters, and the version's identities
+    and counts per source, come out the same when computed from the rows. Level 3: also the recipe on record, run
+    again over the inputs, gives this version; raises what `reproduce` raises when they are gone.
+
+    The manifest itself is taken at its word for what no file shows: inputs, steps, times. The card is not checked.
     """
     progress = progress or Silent()
     problems = list(_check_identity(version))
-    files: list[ShardInfo | FileInfo] = [*version.manifest.shards, *version.manifest.files]
+    files: list[tuple[Path, ShardInfo | FileInfo]] = [
+        *((version.path / shard.path, shard) for shard in version.manifest.shards),
+        *((version.side_file(file.path), file) for file in version.manifest.files),
+    ]
     with progress.task(f"hash {version.ref}", len(files)) as advance:
-        for file in files:
-            path = version.path / file.path
-            path = path if path.is_file() else version.side_file(file.path)
-            problems += _check_file(path, file.bytes, file.sha256)
+        for path, info in files:
+            problems += _check_file(path, info.bytes, info.sha256)
             advance(1)
     if level >= 2 and not problems:
         problems += _check_rows(version, workers, progress)
@@ -56,7 +63,7 @@ def _check_identity(version: Version) -> Iterator[Problem]:
     digest = manifest.version_digest(
         described.schema_name, logical.set_id, logical.order_id, [s.rows for s in described.shards]
     )
-    place = str(version.path / "manifest.json")
+    place = str(version.side_file("manifest.json"))
     if digest != described.digest or manifest.version_id(digest) != described.version:
         yield Problem(place, f"the identities on record give {manifest.version_id(digest)}, not {described.version}")
     if version.path.name != described.ref:
@@ -67,11 +74,11 @@ def _check_identity(version: Version) -> Iterator[Problem]:
 
 def _check_file(path: Path, size: int, sha256: str) -> Iterator[Problem]:
     if not path.is_file():
-        yield Problem(str(path), "is missing; restore it, or build the version again")
+        yield Problem(str(path), f"is missing; {_REMEDY}")
     elif path.stat().st_size != size:
-        yield Problem(str(path), f"has {path.stat().st_size:,} bytes, {size:,} on record; the file was changed")
+        yield Problem(str(path), f"has {path.stat().st_size:,} bytes, {size:,} on record; {_REMEDY}")
     elif file_sha256(path) != sha256:
-        yield Problem(str(path), "its sha256 is not the one on record; the file was changed")
+        yield Problem(str(path), f"its sha256 is not the one on record; {_REMEDY}")
 
 
 class _Group(NamedTuple):
@@ -81,8 +88,8 @@ class _Group(NamedTuple):
 
 
 class _Recomputed(NamedTuple):
-    rows: int
     digests: bytes
+    tally: Tally
     problems: list[Problem]
 
 
@@ -92,6 +99,7 @@ def _check_rows(version: Version, workers: int, progress: Progress) -> Iterator[
         for path in version.shards
         for i in range(pq.read_metadata(path).num_row_groups)
     ]
+    tally = Tally()
     parts: list[bytes] = []
     by_shard: dict[str, list[bytes]] = {str(path): [] for path in version.shards}
     with progress.task(f"re-read {version.ref}", version.rows) as advance:
@@ -99,7 +107,8 @@ def _check_rows(version: Version, workers: int, progress: Progress) -> Iterator[
             yield from recomputed.problems
             parts.append(recomputed.digests)
             by_shard[group.path].append(recomputed.digests)
-            advance(recomputed.rows)
+            tally.merge(recomputed.tally)
+            advance(len(recomputed.tally.digests()))
     for path, shard in zip(version.shards, version.manifest.shards, strict=True):
         if rows.order_id(_matrix(by_shard[str(path)])) != shard.order_id:
             yield Problem(str(path), "its rows are not those on record, or not in that order")
@@ -109,6 +118,10 @@ def _check_rows(version: Version, workers: int, progress: Progress) -> Iterator[
         yield Problem(version.ref, "the set of rows is not the one on record")
     elif rows.order_id(digests) != logical.order_id:
         yield Problem(version.ref, "the order of rows is not the one on record")
+    counted = tally.logical()
+    for key in ("rows", "chars", "tokens", "sources"):
+        if getattr(counted, key) != getattr(logical, key):
+            yield Problem(str(version.side_file("manifest.json")), f"logical.{key} is not what the rows give")
 
 
 def _check_rebuild(version: Version, workers: int, progress: Progress) -> Iterator[Problem]:
@@ -132,9 +145,11 @@ def _recompute(group: _Group) -> _Recomputed:
     with pq.ParquetFile(group.path) as file:
         table = file.read_row_group(group.group, use_threads=False)
     problems: list[Problem] = []
+    tally = Tally()
     if not table.schema.equals(SPECS[group.kind].schema):
         problems.append(Problem(group.path, f"its schema is not {SPECS[group.kind].schema_name}"))
-        return _Recomputed(len(table), b"", problems)
+        return _Recomputed(b"", tally, problems)
+    tally.add(table)
     digests = []
     for i, row in enumerate(table.to_pylist()):
         place = f"{group.path}:row group {group.group}, row {i} ({row['id']})"
@@ -150,4 +165,4 @@ def _recompute(group: _Group) -> _Recomputed:
         texts = [m["content"] for _, _, m in rows.content_messages(group.kind, row)]
         if (row["n_turns"], row["n_chars"]) != (len(texts), sum(map(len, texts))):
             problems.append(Problem(place, "n_turns or n_chars is not what its text has"))
-    return _Recomputed(len(table), b"".join(digests), problems)
+    return _Recomputed(b"".join(digests), tally, problems)
