@@ -56,7 +56,7 @@ def _replica(record: dict, copy: int) -> dict:
 
 
 def tulu(store_root: Path, out: Path, workers: int) -> None:
-    from tulu_data.mix import Part, mix
+    from tulu_data.mixture import Part, mix
     from tulu_data.store import Store
     from tulu_data.take import Take
 

@@ -57,9 +57,7 @@ def find_suites(name: str, root: Path, base: Path | None, place: str) -> list[Su
     path = root / Path(source).expanduser()
     if not path.is_file():
         if source not in known:
-            raise RecipeError(
-                f"{place}: no suites file {source!r}; {nearest(source, known, noun='bundled one')}"
-            )
+            raise RecipeError(f"{place}: no suites file {source!r}; {nearest(source, known, noun='bundled one')}")
         path = known[source]
     specs = load_suites(path, root=base)
     if not wanted:

@@ -41,7 +41,7 @@ class Fold(dict):
         char = chr(code)
         lower = char.lower()
         self[code] = lower if len(lower) == 1 else char
-        if char in " ,.?!:;()\"-\\\n" or unicodedata.category(char) in ("Cc", "Zs", "Zl", "Zp") or char.isspace():
+        if char in ' ,.?!:;()"-\\\n' or unicodedata.category(char) in ("Cc", "Zs", "Zl", "Zp") or char.isspace():
             self[code] = " "
         elif char in "‘’‚‛":
             self[code] = "'"

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tulu_data.ingest import Source, ingest
-    from tulu_data.mix import Part, mix
+    from tulu_data.ingestion import Source, ingest
+    from tulu_data.mixture import Part, mix
     from tulu_data.store import Store, Version
     from tulu_data.take import Take
 
@@ -15,13 +15,13 @@ __version__ = "0.1.0"
 __all__ = ["Part", "Source", "Store", "Take", "Version", "ingest", "mix"]
 
 _HOMES = {
-    "Part": "tulu_data.mix",
-    "Source": "tulu_data.ingest",
+    "Part": "tulu_data.mixture",
+    "Source": "tulu_data.ingestion",
     "Store": "tulu_data.store",
     "Take": "tulu_data.take",
     "Version": "tulu_data.store",
-    "ingest": "tulu_data.ingest",
-    "mix": "tulu_data.mix",
+    "ingest": "tulu_data.ingestion",
+    "mix": "tulu_data.mixture",
 }
 
 

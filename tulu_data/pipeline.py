@@ -19,8 +19,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tulu_data import ingest as ingesting
-from tulu_data import mix as mixing
+from tulu_data import ingestion
+from tulu_data import mixture as mixing
 from tulu_data.errors import RecipeError
 from tulu_data.licenses import check_licenses
 from tulu_data.manifest import Origin, canonical_json
@@ -138,7 +138,7 @@ class _Runner:
 
     def _ingest(self, name: str) -> Version | None:
         source = source_of(self.loaded, name)
-        files = ingesting.open_inputs(source)
+        files = ingestion.open_inputs(source)
         key = {
             "step": "ingest",
             "version": INGEST_VERSION,
@@ -150,7 +150,7 @@ class _Runner:
         return self._version_step(
             f"ingest:{name}",
             key,
-            lambda: ingesting.ingest(
+            lambda: ingestion.ingest(
                 self.store,
                 source,
                 workers=self.workers,
@@ -289,7 +289,7 @@ def load_evals(audit: Path) -> pa.Table:
     return pq.read_table(audit / "evals.parquet")
 
 
-def source_of(loaded: Loaded, name: str) -> ingesting.Source:
+def source_of(loaded: Loaded, name: str) -> ingestion.Source:
     """A recipe's source as `ingest` takes it, its paths absolute."""
     spec = loaded.recipe.sources.get(name)
     if spec is None:
@@ -299,7 +299,7 @@ def source_of(loaded: Loaded, name: str) -> ingesting.Source:
     else:
         paths = [spec.path] if isinstance(spec.path, str) else spec.path or []
         inputs = tuple(str(loaded.resolve(p)) for p in paths)
-    return ingesting.Source(
+    return ingestion.Source(
         name=name,
         inputs=inputs,
         kind=spec.kind,

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 import tulu_data
 from tulu_data.errors import RecipeError, UsageError, nearest
-from tulu_data.mix import Expect, Size
+from tulu_data.mixture import Expect, Size
 from tulu_data.read import Format
 from tulu_data.rows import Kind
 from tulu_data.store import check_name

@@ -19,9 +19,26 @@ from tulu_data.reproduce import reproduce
 from tulu_data.store import Store
 from tulu_data.verify import verify
 
-WORDS = (
-    "amber birch cedar dune ember fjord grove heath inlet juniper kelp larch moss nettle oak pine quartz reed".split()
-)
+WORDS = [
+    "amber",
+    "birch",
+    "cedar",
+    "dune",
+    "ember",
+    "fjord",
+    "grove",
+    "heath",
+    "inlet",
+    "juniper",
+    "kelp",
+    "larch",
+    "moss",
+    "nettle",
+    "oak",
+    "pine",
+    "quartz",
+    "reed",
+]
 
 
 def conversation(i):

@@ -17,7 +17,7 @@ from tulu_data.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from tulu_data.mix import Part
+    from tulu_data.mixture import Part
     from tulu_data.store import Store
 
 
@@ -54,7 +54,7 @@ def command(
       all   count=N   fraction=F   tokens=N   weight=W
     and, after commas, any of repeat=K cap=N floor=N stratify=COLUMN where=SQL (where comes last).
     """
-    from tulu_data import mix as mixing
+    from tulu_data import mixture as mixing
     from tulu_data.commands.show import print_version
     from tulu_data.executor import default_workers
     from tulu_data.progress import for_stderr
@@ -88,7 +88,7 @@ def command(
 
 
 def _part(store: Store, text: str) -> Part:
-    from tulu_data.mix import Part
+    from tulu_data.mixture import Part
     from tulu_data.strict import validate
     from tulu_data.take import Take
 

@@ -85,8 +85,12 @@ def print_evals(evals: pa.Table, *, overlaps_only: bool = False) -> None:
     if not overlaps_only:
         columns = {
             **dict.fromkeys(("set", "suite", "group", "instances")),
-            **{"short_instances": "short", "flagged": "overlap", "flagged_exact": "exact", "flagged_tulu3": "tulu3"},
-            **{"contaminated": "> 2 %", "verdict": None},
+            "short_instances": "short",
+            "flagged": "overlap",
+            "flagged_exact": "exact",
+            "flagged_tulu3": "tulu3",
+            "contaminated": "> 2 %",
+            "verdict": None,
         }
         rows = [[e[c] for c in columns] + [share] for e, share in zip(listed, shares, strict=True)]
         print_table(title, [name or c for c, name in columns.items()] + ["share"], rows)

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tulu_data import mix as mixing
+from tulu_data import mixture as mixing
 from tulu_data import parquet
 from tulu_data.errors import GateError, RecipeError
-from tulu_data.mix import Expect, Part, Size, check_expectations, mix, plan
+from tulu_data.mixture import Expect, Part, Size, check_expectations, mix, plan
 from tulu_data.rows import KINDS, Row
 from tulu_data.store import Store, Version
 from tulu_data.strict import validate
