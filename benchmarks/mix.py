@@ -5,7 +5,8 @@
 The chat files under --data are replicated (each replica's text differs, so that no row is a duplicate) into versions
 of a store. Every engine then takes 80 % of each of them, shuffles, and writes zstd Parquet shards with all columns.
 Engines run in turn, each in a process of its own; CPU seconds, wall seconds and peak RSS are those of that process
-as the kernel reports them, medians over the rounds. The last lines run tulu-data on twice the rows.
+as the kernel reports them, medians over the rounds; rows are those that it wrote. The last lines run tulu-data on
+twice the rows. tulu-data must give the same version whatever its workers, or the benchmark fails.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 FRACTION = 0.8
 SEED = 7
@@ -55,14 +57,15 @@ def _replica(record: dict, copy: int) -> dict:
     return {"messages": messages, "prov": {"orig_id": f"{record['id']}-{copy}"}}
 
 
-def tulu(store_root: Path, out: Path, workers: int) -> None:
+def tulu(store_root: Path, out: Path, workers: int) -> str:
+    """The version id of the mixture."""
     from tulu_data.mixture import Part, mix
     from tulu_data.store import Store
     from tulu_data.take import Take
 
     source, target = Store(store_root), Store(out)
     parts = [Part(name, source.open(name), Take(fraction=FRACTION)) for name in source.names()]
-    mix(target, "mixture", parts, seed=SEED, workers=workers)
+    return mix(target, "mixture", parts, seed=SEED, workers=workers).manifest.version
 
 
 def hf_datasets(store_root: Path, out: Path) -> None:
@@ -107,31 +110,53 @@ ENGINES = {
 }
 
 
-def measure(engine: str, store_root: Path) -> dict[str, float]:
-    """One run in its own process: user + system seconds, wall seconds, peak RSS in GB, rows written."""
+def measure(engine: str, store_root: Path) -> dict[str, Any]:
+    """One run in its own process: user + system seconds, wall seconds, peak RSS in GB, rows written, version id."""
     out = Path(tempfile.mkdtemp(prefix="mix-", dir=store_root.parent))
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, __file__, "--engine", engine, "--store", str(store_root), "--out", str(out)]
     try:
         start = time.perf_counter()
-        process = subprocess.Popen(command, env=environment)
+        with (out / "version").open("w") as printed:
+            process = subprocess.Popen(command, env=environment, stdout=printed)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = status
         if status:
             raise SystemExit(f"{engine} failed with status {status}")
-        wall = time.perf_counter() - start
-        return {"cpu": usage.ru_utime + usage.ru_stime, "wall": wall, "rss": usage.ru_maxrss / 1e6}
+        return {
+            "cpu": usage.ru_utime + usage.ru_stime,
+            "wall": time.perf_counter() - start,
+            "rss": usage.ru_maxrss / 1e6,
+            "rows": rows_written(out),
+            "version": (out / "version").read_text().strip(),
+        }
     finally:
         shutil.rmtree(out)
 
 
-def report(title: str, runs: dict[str, list[dict[str, float]]], baseline: str) -> None:
-    print(f"\n{title}\n{'engine':18} {'CPU s':>8} {'wall s':>8} {'peak GB':>8} {'CPU vs ' + baseline:>20}")
-    median = {e: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for e, rs in runs.items()}
-    for engine, m in median.items():
-        ratios = [b["cpu"] / r["cpu"] for r, b in zip(runs[engine], runs[baseline], strict=True)]
+def rows_written(out: Path) -> int:
+    import pyarrow.parquet as pq
+
+    shards = [p for p in out.rglob("train*.parquet") if "cache" not in p.relative_to(out).parts]
+    return sum(pq.read_metadata(p).num_rows for p in shards)
+
+
+def check_versions(runs: dict[str, list[dict[str, Any]]]) -> None:
+    """Every run of tulu-data on the same rows, with whatever workers, must give one version."""
+    versions = {r["version"] for engine, rs in runs.items() if engine.startswith("tulu") for r in rs}
+    if len(versions) > 1:
+        raise SystemExit(f"tulu-data gave different versions: {', '.join(sorted(versions))}")
+    for version in versions:
+        print(f"every run of tulu-data gave {version}")
+
+
+def report(title: str, runs: dict[str, list[dict[str, Any]]], baseline: str) -> None:
+    print(f"\n{title}\n{'engine':18} {'rows':>10} {'CPU s':>8} {'wall s':>8} {'peak GB':>8} {'CPU vs ' + baseline:>20}")
+    for engine, rs in runs.items():
+        cpu, wall, rss = (statistics.median(r[key] for r in rs) for key in ("cpu", "wall", "rss"))
+        ratios = [b["cpu"] / r["cpu"] for r, b in zip(rs, runs[baseline], strict=True)]
         spread = f"{statistics.median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})"
-        print(f"{engine:18} {m['cpu']:8.1f} {m['wall']:8.1f} {m['rss']:8.2f} {spread:>20}")
+        print(f"{engine:18} {rs[0]['rows']:>10,} {cpu:8.1f} {wall:8.1f} {rss:8.2f} {spread:>20}")
 
 
 def main() -> None:
@@ -147,7 +172,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.engine:
-        ENGINES[args.engine](args.store, args.out)
+        print(ENGINES[args.engine](args.store, args.out) or "")
         return
     if not args.data.is_dir():
         raise SystemExit(f"{args.data}: no such folder; give one with chat Parquet files by --data")
@@ -160,13 +185,14 @@ def main() -> None:
             if not store_root.is_dir():
                 print(f"replicating {args.data} to {args.rows * factor:,} rows", flush=True)
                 replicate(args.data, store_root, args.rows * factor)
-            runs: dict[str, list[dict[str, float]]] = {engine: [] for engine in engines}
+            runs: dict[str, list[dict[str, Any]]] = {engine: [] for engine in engines}
             for _ in range(rounds):
                 for engine in engines:
                     runs[engine].append(measure(engine, store_root))
             load = os.getloadavg()[0]
             baseline = "hf datasets" if "hf datasets" in runs else next(iter(runs))
             report(f"{args.rows * factor:,} rows, {rounds} round(s), load {load:.1f}", runs, baseline)
+            check_versions(runs)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def audit(
     rows = _rows(pairs, evals, settings)
     manifest = {
         "format": FORMAT,
-        "id": _audit_id(sets, suites, settings),
+        "id": audit_id(sets, suites, settings),
         "engine": ENGINE,
         "analyzer": analyzer.version,
         "settings": settings.model_dump(mode="json"),
@@ -97,7 +97,8 @@ def _check_names(noun: str, names: Sequence[str]) -> None:
             raise UsageError(f"{noun} {name!r} is given {times} times; rename or remove the others")
 
 
-def _audit_id(sets: Sequence[RowSource], suites: Sequence[Suite], settings: Settings) -> str:
+def audit_id(sets: Sequence[RowSource], suites: Sequence[Suite], settings: Settings) -> str:
+    """The id that an audit of these gets: it needs their digests alone, and reads no row."""
     content = {
         "engine": ENGINE,
         "analyzer": analyzer_of(settings.analyzer).version,
@@ -251,7 +252,7 @@ def _rows(pairs: pa.Table, evals: Sequence[dict[str, Any]], settings: Settings) 
         against = sorted(suite for of_set, suite in fatal if of_set == name)
         reason = f"overlaps {', '.join(causes)}" if causes else None
         if against:
-            reason = f"its set is contaminated by {', '.join(against)}"
+            reason = set_reason(against)
         entries.append(
             {
                 "set": name,
@@ -267,6 +268,11 @@ def _rows(pairs: pa.Table, evals: Sequence[dict[str, Any]], settings: Settings) 
     return entries
 
 
+def set_reason(suites: Sequence[str]) -> str:
+    """Why a row of a set that is dropped whole leaves."""
+    return f"its set is dropped: contaminated by {', '.join(sorted(suites))}"
+
+
 # ------------------------------------------------------------ manifest
 
 
@@ -275,6 +281,10 @@ def _suite_facts(
 ) -> list[dict[str, Any]]:
     short = Counter(i.suite for i in instances if i.fields and i.is_short(settings.n))
     unmatchable = Counter(i.suite for i in instances if not i.fields)
+    times = Counter((i.suite, i.tokens) for i in instances if i.fields)
+    repeated: Counter[str] = Counter()  # instances of the same tokens as an earlier one of their suite
+    for (suite, _), n in times.items():
+        repeated[suite] += n - 1
     return [
         {
             "id": s.id,
@@ -284,6 +294,7 @@ def _suite_facts(
             "instances": len(s.instances),
             "short": short[s.id],
             "unmatchable": unmatchable[s.id],
+            "repeated": repeated[s.id],
         }
         for s in suites
     ]

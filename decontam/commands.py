@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,20 @@ if TYPE_CHECKING:
 @click.option(
     "--threshold", type=float, default=0.5, show_default=True, help="Overlap above this share of an instance's tokens."
 )
+@click.option(
+    "--set-threshold",
+    type=float,
+    default=0.02,
+    show_default=True,
+    help="A set is contaminated above this share of a suite's instances.",
+)
+@click.option(
+    "--exact-min-tokens",
+    type=int,
+    default=5,
+    show_default=True,
+    help="Instances of fewer tokens match whole messages only.",
+)
 @click.option("--layers", default="exact,tulu3", show_default=True, help="Layers that count.")
 @click.option("--roles", default="user", show_default=True, help="Turns to match: user, assistant or all.")
 @click.option("--policy", default="rows", show_default=True, help="What drop will do: rows, tulu3 or none.")
@@ -58,6 +73,8 @@ def audit_command(
     analyzer: str,
     ngram: int,
     threshold: float,
+    set_threshold: float,
+    exact_min_tokens: int,
     layers: str,
     roles: str,
     policy: str,
@@ -69,7 +86,8 @@ def audit_command(
 ) -> None:
     """Find which rows of TRAIN overlap which evaluation instances.
 
-    TRAIN are dataset names, versions, or raw files and hub:org/name, which are read into the store first.
+    TRAIN are dataset names, versions, or raw files and hub:org/name, which are read into the store first;
+    NAME=PATH names one.
     """
     from decontam import step
     from tulu_data.commands.show import print_audit
@@ -83,6 +101,8 @@ def audit_command(
         "analyzer": analyzer,
         "n": ngram,
         "threshold": threshold,
+        "set_threshold": set_threshold,
+        "exact_min_tokens": exact_min_tokens,
         "layers": layers.split(","),
         "roles": roles,
         "policy": policy,
@@ -90,13 +110,13 @@ def audit_command(
     prepared = step.validate(section, "tulu audit", Path.cwd(), under="")
     store, progress = Store(store_root), for_stderr(quiet=quiet)
     count = workers or default_workers()
-    versions = [_open_or_ingest(store, what, count, progress) for what in train]
+    versions = _open_all(store, train, count, progress)
     folder = step.audit(prepared, versions, store, workers=count, progress=progress)
     if output is not None:
         step.copy_audit(folder, output)
     print_audit(output or folder, as_json=as_json)
-    if gate and step.flagged(folder):
-        click.get_current_context().exit(3)
+    if gate:
+        step.check_gate(output or folder)
 
 
 @click.command(epilog=example("tulu drop grade_math --audit audit -o grade_math-checked"))
@@ -128,10 +148,28 @@ def drop_command(what: str, audit_folder: Path, name: str | None, store_root: Pa
     print_version(made, as_json=as_json)
 
 
+def _open_all(store: Store, train: Sequence[str], workers: int, progress: Progress) -> list[Version]:
+    from tulu_data.errors import UsageError
+
+    given: dict[str, str] = {}
+    versions = []
+    for what in train:
+        version = _open_or_ingest(store, what, workers, progress)
+        if version.name in given:
+            both = f"{given[version.name]}, {what}"
+            raise UsageError(f"{both}: both are the training set {version.name!r}; name a raw one apart: NAME=PATH")
+        given[version.name] = what
+        versions.append(version)
+    return versions
+
+
 def _open_or_ingest(store: Store, what: str, workers: int, progress: Progress) -> Version:
     """A version of the store, or one made of raw files; a name in the store goes before a file."""
     from tulu_data.commands.ingest import ingest_raw
 
+    name, equals, place = what.partition("=")
+    if equals and "/" not in name and not Path(what).exists():
+        return ingest_raw(store, (place,), name=name, workers=workers, progress=progress)
     raw = what.startswith("hub:") or Path(what).exists() or any(c in what for c in "*?[")
     known = store.latest(what) is not None or "@tv1-" in what or (Path(what) / "manifest.json").is_file()
     if raw and not known:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from decontam.auditing import RowSource, set_reason
 from decontam.result import Audit
 from tulu_data.errors import InputError
 from tulu_data.manifest import Origin, Step
@@ -46,16 +47,16 @@ def drop(
 
     What was dropped is kept in `drops/decontaminate.parquet`. `InputError` where the audit was made of other rows.
     """
+    gone = leaving(audit, version)
     record = decontamination_record(audit, version.name)
-    drops = drops_table(audit, version.name)
+    drops = drops_table(audit, version)
     progress = progress or Silent()
     with store.build(name, version.kind) as build:
         writer = ShardWriter(build.data, version.kind)
         with progress.task(f"drop {version.name}", version.rows) as advance:
             for batch in version.batches():
                 table = pa.Table.from_batches([batch])
-                kept = kept_mask(audit, version.name, table["row_sha"], digest=version.digest)
-                writer.write(table.filter(pa.array(kept)))
+                writer.write(table.filter(pa.array(kept_mask(gone, table["row_sha"]))))
                 advance(len(table))
         shards = writer.close()
         step = Step(
@@ -78,21 +79,27 @@ def drop(
         )
 
 
-def kept_mask(
-    audit: Audit, set_name: str, row_shas: pa.Array | pa.ChunkedArray, *, digest: str
-) -> npt.NDArray[np.bool_]:
-    """Which rows of the set stay, by their `row_sha`: `(rows,)`.
+class Leaving(NamedTuple):
+    """Which rows of a set leave: all of them, or those of these digests."""
 
-    `digest` is that of the set the rows come from; `InputError` where the audit was made of another.
-    """
-    facts = audit.set_facts(set_name)
-    if facts["digest"] != digest:
-        made_of, given = facts["digest"][:16], digest[:16]
-        raise InputError(f"{set_name}: audit {audit.id} was made of {made_of}, not of {given}; run tulu audit again")
-    if facts["verdict"] == "drop set":
+    whole: bool
+    row_shas: pa.Array
+
+
+def leaving(audit: Audit, rows: RowSource) -> Leaving:
+    """What the audit drops of a set; `InputError` where it was made of other rows."""
+    facts = audit.set_facts(rows.name)
+    if facts["digest"] != rows.digest:
+        made_of, given = facts["digest"][:16], rows.digest[:16]
+        raise InputError(f"{rows.name}: audit {audit.id} was made of {made_of}, not of {given}; run tulu audit again")
+    return Leaving(facts["verdict"] == "drop set", _dropped(audit, rows.name)["row_sha"].combine_chunks())
+
+
+def kept_mask(gone: Leaving, row_shas: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which rows stay, by their `row_sha`: `(rows,)`."""
+    if gone.whole:
         return np.zeros(len(row_shas), np.bool_)
-    leaving = _dropped(audit, set_name)["row_sha"].combine_chunks()
-    kept = pc.invert(pc.is_in(row_shas, value_set=leaving))
+    kept = pc.invert(pc.is_in(row_shas, value_set=gone.row_shas))
     return np.asarray(kept.to_numpy(zero_copy_only=False), np.bool_)
 
 
@@ -121,12 +128,24 @@ def decontamination_record(audit: Audit, set_name: str) -> dict[str, Any]:
     }
 
 
-def drops_table(audit: Audit, set_name: str) -> pa.Table:
-    """The rows that leave because of a match, one entry each, with the pair that overlaps most.
+def drops_table(audit: Audit, rows: RowSource) -> pa.Table:
+    """The rows that leave, in order, one entry each, with the pair that overlaps most where there is a match."""
+    matched = _matched_drops(audit, rows.name)
+    if audit.set_facts(rows.name)["verdict"] != "drop set":
+        return pa.Table.from_pylist(list(matched.values()), schema=DROPS)
+    fatal = audit.evals.filter((pc.field("set") == rows.name) & (pc.field("verdict") == "drop set"))
+    reason = set_reason(fatal["suite"].to_pylist())
+    tables, first = [DROPS.empty_table()], 0
+    for batch in rows.batches(["row_sha", "id", "source"]):
+        bare = [row | {"step": STEP, "reason": reason} for row in batch.to_pylist()]
+        entries = [matched.get(first + i, row) for i, row in enumerate(bare)]
+        tables.append(pa.Table.from_pylist(entries, schema=DROPS))
+        first += len(entries)
+    return pa.concat_tables(tables)
 
-    Of a set that is dropped whole the rows without a match are not listed.
-    """
-    audit.set_facts(set_name)
+
+def _matched_drops(audit: Audit, set_name: str) -> dict[int, dict[str, Any]]:
+    """By index in the set, the entries of the rows that leave and match something."""
     reasons = {r["row_index"]: r["reason"] for r in _dropped(audit, set_name).to_pylist()}
     chosen = set(audit.manifest["settings"]["layers"])
     evals = audit.evals.filter((pc.field("set") == set_name) & (pc.field("verdict") != "clean"))
@@ -141,8 +160,8 @@ def drops_table(audit: Audit, set_name: str) -> pa.Table:
         row = pair["row_index"]
         if row in reasons and (row not in worst or weight(pair) > weight(worst[row])):
             worst[row] = pair
-    entries = [
-        {
+    return {
+        row: {
             "row_sha": pair["row_sha"],
             "id": pair["row_id"],
             "source": pair["row_source"],
@@ -154,8 +173,7 @@ def drops_table(audit: Audit, set_name: str) -> pa.Table:
             "score": pair["coverage"],
         }
         for row, pair in worst.items()
-    ]
-    return pa.Table.from_pylist(entries, schema=DROPS)
+    }
 
 
 def _dropped(audit: Audit, set_name: str) -> pa.Table:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from decontam.evidence import PAIRS
 from tulu_data.errors import InputError, nearest
 from tulu_data.parquet import fsync, write_table
+from tulu_data.store import writing
 
 ENGINE = "reference/1"  # what gives the same pairs under the same name; raise it when that changes
 FORMAT = "tulu-audit/1"
@@ -48,10 +49,11 @@ ROWS = pa.schema(
         pa.field("coverage", pa.float64()),  # the highest
     ]
 )
+MANIFEST_KEYS = ("id", "engine", "analyzer", "settings", "suites", "sets", "suite_overlaps", "totals")
 TABLES = {"pairs": PAIRS, "evals": EVALS, "rows": ROWS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Audit:
     """The decision, the evidence and the settings. `rows` lists rows with a match only."""
 
@@ -59,6 +61,10 @@ class Audit:
     pairs: pa.Table
     evals: pa.Table
     rows: pa.Table
+
+    def __repr__(self) -> str:
+        sets, suites = len(self.manifest["sets"]), len(self.manifest["suites"])
+        return f"<Audit {self.id}: {sets} sets, {suites} suites, {len(self.pairs):,} pairs>"
 
     @property
     def id(self) -> str:
@@ -72,13 +78,22 @@ class Audit:
             raise InputError(f"audit {self.id}: does not cover {name!r}; {nearest(name, sets, noun='set')}")
         return sets[name]
 
-    def save(self, folder: str | Path) -> Path:
-        """Writes the audit as a folder that appears whole or not at all; an audit of the same id there is kept."""
+    def save(self, folder: str | Path, *, option: str = "-o") -> Path:
+        """Writes the audit as a folder that appears whole or not at all; an audit of the same id there is kept.
+
+        `InputError` where something else is there, `StoreError` where the disk refuses; `option` is what chooses
+        another place.
+        """
         folder = Path(folder)
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            if _holds(folder, self.id):
-                return folder
-            raise InputError(f"{folder}: is in use for something else; remove it or choose another folder")
+        with writing(folder, option):
+            if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+                if holds(folder, self.id):
+                    return folder
+                raise InputError(f"{folder}: is in use for something else; remove it or choose another folder")
+            self._write(folder)
+        return folder
+
+    def _write(self, folder: Path) -> None:
         temp = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
         try:
             temp.mkdir(parents=True)
@@ -87,12 +102,11 @@ class Audit:
             (temp / "manifest.json").write_text(json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n")
             fsync(temp / "manifest.json")
             fsync(temp)
-            temp.rename(folder)
+            _rename_unless_held(temp, folder, self.id)
         except BaseException:
             shutil.rmtree(temp, ignore_errors=True)
             raise
         fsync(folder.parent)
-        return folder
 
     @staticmethod
     def load(folder: str | Path) -> Audit:
@@ -102,11 +116,21 @@ class Audit:
         return Audit(manifest, **{name: _load_table(folder, name) for name in TABLES})
 
 
-def _holds(folder: Path, audit_id: str) -> bool:
+def holds(folder: Path, audit_id: str) -> bool:
+    """Whether the folder holds that audit, every file of it readable."""
     try:
         return Audit.load(folder).id == audit_id
     except InputError:
         return False
+
+
+def _rename_unless_held(temp: Path, folder: Path, audit_id: str) -> None:
+    try:
+        temp.rename(folder)
+    except OSError:
+        if not holds(folder, audit_id):  # another process may have saved the same audit meanwhile
+            raise
+        shutil.rmtree(temp)
 
 
 def _load_manifest(folder: Path) -> dict[str, Any]:
@@ -120,6 +144,9 @@ def _load_manifest(folder: Path) -> dict[str, Any]:
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}; run tulu audit again")
+    missing = [key for key in MANIFEST_KEYS if key not in manifest]
+    if missing:
+        raise InputError(f"{path}: has no {missing[0]!r}; run tulu audit again")
     return dict(manifest)
 
 
@@ -129,7 +156,7 @@ def _load_table(folder: Path, name: str) -> pa.Table:
         table = pq.read_table(path)
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; run tulu audit again") from None
-    except (OSError, pa.ArrowInvalid) as e:
+    except (OSError, pa.ArrowException) as e:
         raise InputError(f"{path}: cannot be read ({str(e).splitlines()[0]}); run tulu audit again") from None
     if not table.schema.equals(TABLES[name]):
         raise InputError(f"{path}: has other columns than this version writes; run tulu audit again")

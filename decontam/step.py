@@ -10,10 +10,11 @@ from pydantic import Field
 
 from decontam import dropping
 from decontam.auditing import audit as run_audit
-from decontam.result import ENGINE, Audit
+from decontam.auditing import audit_id
+from decontam.result import Audit, holds
 from decontam.suites import Suite, SuiteSpec, load_suites, read_suites
 from decontam.verdicts import Settings
-from tulu_data.errors import RecipeError, nearest
+from tulu_data.errors import GateError, RecipeError, nearest
 from tulu_data.manifest import Origin
 from tulu_data.progress import Progress
 from tulu_data.recipe import BUNDLED
@@ -21,6 +22,7 @@ from tulu_data.store import Store, Version
 from tulu_data.strict import validate as validate_strict
 
 VERSION = 1  # raise when a step gives other rows or tables for the same input
+GATE_SHOWN = 3  # overlaps that the message of the gate names
 
 
 class Section(Settings):
@@ -76,24 +78,27 @@ def bundled_suites() -> dict[str, Path]:
     }
 
 
-def fingerprint(prepared: Prepared) -> dict[str, Any]:
-    """Plain data that changes with the settings and with the content of any suite."""
-    return {
-        "engine": ENGINE,
-        "settings": prepared.settings.model_dump(mode="json"),
-        "suites": [[suite.id, suite.group, suite.digest] for suite in prepared.suites],
-    }
+def find_audit(prepared: Prepared, versions: Sequence[Version], store: Store) -> Path | None:
+    """The folder of this very audit (the same sets, suites and settings), where the store holds it whole."""
+    found_id = audit_id(versions, prepared.suites, prepared.settings)
+    folder = store.root / "audits" / found_id
+    return folder if holds(folder, found_id) else None
 
 
 def audit(prepared: Prepared, versions: Sequence[Version], store: Store, *, workers: int, progress: Progress) -> Path:
-    """Audits the versions together and saves the result under `audits/` of the store; its folder."""
+    """Audits the versions together and saves the result under `audits/` of the store; its folder.
+
+    An audit that is stored whole is not made again; a damaged one is.
+    """
+    stored = find_audit(prepared, versions, store)
+    if stored is not None:
+        return stored
     found = run_audit(versions, prepared.suites, prepared.settings, workers=workers, progress=progress)
     folder = store.root / "audits" / found.id
-    if not folder.is_dir():
-        with store.writing():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            found.save(folder)
-    return folder
+    with store.writing():
+        if folder.exists():
+            store.discard(folder)
+        return found.save(folder, option="--store")
 
 
 def drop(
@@ -109,12 +114,23 @@ def drop(
     return dropping.drop(Audit.load(audit_folder), version, store, name, progress=progress, origin=origin)
 
 
-def flagged(audit_folder: Path) -> int:
-    """How many pairs of set and suite overlap."""
-    evals = Audit.load(audit_folder).evals
-    return sum(1 for n in evals["flagged"].to_pylist() if n)
+def check_gate(audit_folder: Path) -> None:
+    """`GateError` in one line where any set overlaps a suite: the worst pairs, and where to look."""
+    evals = Audit.load(audit_folder).evals.to_pylist()
+    found = sorted((e for e in evals if e["flagged"]), key=lambda e: -e["share"])
+    if found:
+        named = [_overlap(e) for e in found[:GATE_SHOWN]]
+        more = f" and {len(found) - GATE_SHOWN} more" if len(found) > GATE_SHOWN else ""
+        raise GateError(f"gate: {', '.join(named)}{more}; look with: tulu show {audit_folder}")
+
+
+def _overlap(entry: Mapping[str, Any]) -> str:
+    return f"{entry['set']} overlaps {entry['flagged']:,} of {entry['instances']:,} instances of {entry['suite']}"
 
 
 def copy_audit(audit_folder: Path, target: Path) -> None:
-    """Saves a stored audit to a folder of the user's as well; `InputError` where something else is there."""
+    """Saves a stored audit to a folder of the user's as well.
+
+    `InputError` where something else is there, `StoreError` where the disk refuses.
+    """
     Audit.load(audit_folder).save(target)

@@ -5,7 +5,7 @@ suites:
   gsm8k:
     group: dev                   # dev | unseen | safety
     path: evals/gsm8k.jsonl.gz   # or hub: org/name@revision, with split
-    instance_id: id
+    instance_id: id              # left out: the column id, or else the position (#0, #1, …)
     fields: [question]           # what is matched; lists are joined by line breaks, null is left out
     answer: answer
 """
@@ -27,6 +27,9 @@ from tulu_data.strict import Strict, load_yaml, validate
 
 Group = Literal["dev", "unseen", "safety"]
 
+DEFAULT_ID = "id"
+DEFAULT_SPLIT = "test"
+
 
 class Declared(Strict):
     """One suite as its file declares it, under its id."""
@@ -34,9 +37,9 @@ class Declared(Strict):
     group: Group
     path: str | None = Field(default=None, description="files, a folder or a glob, relative to root")
     hub: str | None = Field(default=None, description="org/name[/config][@revision] on the Hugging Face hub")
-    split: str = "test"
+    split: str | None = Field(default=None, description="with hub; test where it is left out")
     fields: list[str] = Field(min_length=1, description="columns whose text is matched")
-    instance_id: str = "id"
+    instance_id: str | None = Field(default=None, description="column; left out: id, or else the position")
     answer: str | None = None
     subset: str | None = None
     license: str | None = None
@@ -45,6 +48,8 @@ class Declared(Strict):
     def _one_place(self) -> Declared:
         if (self.path is None) == (self.hub is None):
             raise ValueError("takes exactly one of path, hub")
+        if self.path is not None and self.split is not None:
+            raise ValueError("split goes with hub; remove it, or let path name the files of that split")
         if len(set(self.fields)) < len(self.fields):
             raise ValueError("fields: names a column twice")
         return self
@@ -123,7 +128,7 @@ def read_suites(specs: Iterable[SuiteSpec]) -> list[Suite]:
 def read_suite(spec: SuiteSpec) -> Suite:
     """One suite; `InputError` for a record without a declared column, a repeated id, or no instance at all."""
     try:
-        instances = [_instance(spec.declared, place, record) for place, record in _records(spec)]
+        instances = _instances(spec.declared, list(_records(spec)))
     except InputError as e:
         raise InputError(f"suite {spec.id!r}: {e}") from None
     return suite_of(spec.id, spec.declared.group, instances, source=spec.source)
@@ -162,22 +167,35 @@ def _hub_records(spec: SuiteSpec) -> Iterator[tuple[str, Mapping[str, Any]]]:
     from tulu_data.hub import hub
     from tulu_data.read import decode
 
-    for chunk in hub(f"{spec.source}#{spec.declared.split}").chunks:
+    for chunk in hub(f"{spec.source}#{spec.declared.split or DEFAULT_SPLIT}").chunks:
         for raw in decode(chunk):
             yield raw.place, raw.record
 
 
-def _instance(declared: Declared, place: str, record: Mapping[str, Any]) -> Instance:
+def _instances(declared: Declared, records: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Instance]:
+    column = declared.instance_id or DEFAULT_ID
+    if declared.instance_id is None and not any(column in record for _, record in records):
+        return [_instance(declared, place, record, f"#{i}") for i, (place, record) in enumerate(records)]
+    return [_instance(declared, place, record, _identity(record, column, place)) for place, record in records]
+
+
+def _identity(record: Mapping[str, Any], column: str, place: str) -> str:
+    if column not in record:
+        seen = ", ".join(map(str, record)) or "none"
+        remedy = "name another with instance_id, or leave instance_id and the column id out: they are numbered then"
+        raise InputError(f"{place}: has no field {column!r}; fields seen: {seen}; {remedy}")
+    identity = record[column]
+    if not isinstance(identity, str | int) or identity == "":
+        raise InputError(f"{place}: {column} is {identity!r}; an instance id must be text or a whole number")
+    return str(identity)
+
+
+def _instance(declared: Declared, place: str, record: Mapping[str, Any], identity: str) -> Instance:
     texts = [(name, _text(_column(record, name, place), f"{place}: {name}")) for name in declared.fields]
     answer = _column(record, declared.answer, place) if declared.answer else None
     subset = _column(record, declared.subset, place) if declared.subset else None
-    identity = _column(record, declared.instance_id, place)
-    if not isinstance(identity, str | int) or identity == "":
-        raise InputError(
-            f"{place}: {declared.instance_id} is {identity!r}; an instance id must be text or a whole number"
-        )
     return Instance(
-        str(identity),
+        identity,
         None if subset is None else str(subset),
         tuple(FieldText(name, text) for name, text in texts if text is not None),
         _text(answer, f"{place}: {declared.answer}"),

@@ -73,3 +73,16 @@ def test_no_test_folder_is_a_package():
 
 def test_recipes_hold_data_only():
     assert not list((ROOT / "recipes").rglob("*.py"))
+
+
+def test_the_public_names_are_what_they_are_called_whatever_was_imported_before():
+    import decontam
+    import decontam.auditing
+    import tulu_data
+    import tulu_data.ingestion
+    import tulu_data.mixture
+
+    for package in (tulu_data, decontam):
+        for name in package.__all__:
+            assert callable(getattr(package, name)), name
+            assert not (ROOT / package.__name__ / f"{name}.py").exists(), f"a module would hide {package}.{name}"

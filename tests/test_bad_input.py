@@ -1,7 +1,9 @@
-"""Bad input: one clear line with place, value and remedy; exit code 1 or 2; good rows kept; nothing published touched."""
+"""Bad input: one clear line (place, value, remedy), exit code 1 or 2; good rows kept; nothing published touched."""
 
 import gzip
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -188,7 +190,7 @@ MIX_REFUSED = {
         ["d:count=3"],
         "mix.d.count: 3 rows asked, the source has 2; lower it, or add 'repeat: 2'",
     ),
-    "bare number": (["d:5"], "d:5: takes exactly one of all, count, fraction, tokens, weight; found none"),
+    "bare number": (["d:5"], "5: '5' says no amount; write all, count=N, fraction=F, tokens=N or weight=W"),
     "two amounts": (
         ["d:all,count=1"],
         "takes exactly one of all, count, fraction, tokens, weight; found all and count",
@@ -200,13 +202,106 @@ MIX_REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("parts", "error"), MIX_REFUSED.values(), ids=MIX_REFUSED.keys())
-def test_a_mixture_that_cannot_be_made_is_one_line_and_touches_nothing(parts, error, tmp_path):
+def contents(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A folder with one dataset `d` in its store, and every byte of that store."""
     (tmp_path / "d.jsonl").write_bytes(line(GOOD) + line(chat(("user", "a"), ("assistant", "b"))))
     assert tulu("ingest", "d.jsonl", folder=tmp_path).returncode == 0
-    before = sorted(p for p in (tmp_path / "tulu-store").rglob("*") if p.is_file())
-    done = tulu("mix", *parts, "-o", "m", folder=tmp_path)
+    return tmp_path, contents(tmp_path / "tulu-store")
+
+
+@pytest.mark.parametrize(("parts", "error"), MIX_REFUSED.values(), ids=MIX_REFUSED.keys())
+def test_a_mixture_that_cannot_be_made_is_one_line_and_touches_nothing(parts, error, published):
+    folder, before = published
+    done = tulu("mix", *parts, "-o", "m", folder=folder)
     assert done.returncode in (1, 2)
     assert error in done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(p for p in (tmp_path / "tulu-store").rglob("*") if p.is_file()) == before
+    assert contents(folder / "tulu-store") == before
+
+
+RECIPE = {"name": "m", "sources": {"e": {"path": "d.jsonl"}}, "mix": {"e": {"all": True}}}
+RECIPES_REFUSED = {
+    "unknown key": ({"sed": 3}, "error: r.yaml: sed: unknown key; did you mean 'seed'?", 2),
+    "unknown key of a section": (
+        {"decontaminate": {"suites": ["quickstart"], "ngrm": 8}},
+        "error: r.yaml: decontaminate.ngrm: unknown key; known keys: ",
+        2,
+    ),
+    "unknown suites": (
+        {"decontaminate": {"suites": ["quikstart"]}},
+        "error: r.yaml: decontaminate.suites: no suites file 'quikstart'; did you mean 'quickstart'?",
+        2,
+    ),
+    "count beyond the source": (
+        {"mix": {"e": {"count": 5}}},
+        "error: mix.e.count: 5 rows asked, the source has 2; lower it, or add 'repeat: 3'",
+        2,
+    ),
+    "unknown licence": (
+        {"licenses": {"on_unknown": "error"}},
+        "error: sources.e.license: 2 rows state no licence; set 'license' to an id such as odc-by",
+        1,
+    ),
+    "missing source": ({"sources": {"e": {"path": "gone.jsonl"}}}, "gone.jsonl", 1),
+    "not YAML": ("name: [", "error: r.yaml:", 2),
+}
+
+
+@pytest.mark.parametrize(("change", "error", "code"), RECIPES_REFUSED.values(), ids=RECIPES_REFUSED.keys())
+def test_a_recipe_that_cannot_run_is_one_line_and_touches_nothing_published(change, error, code, published):
+    folder, before = published
+    (folder / "r.yaml").write_text(change if isinstance(change, str) else json.dumps(RECIPE | change))
+    done = tulu("run", "r.yaml", "-q", folder=folder)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert error in done.stderr
+    after = contents(folder / "tulu-store")
+    assert {path: after[path] for path in before} == before
+
+
+DISKS = {"full": ("size=256k", "No space left on device"), "read-only": ("ro", "Read-only file system")}
+
+
+@pytest.mark.parametrize(("options", "reason"), DISKS.values(), ids=DISKS.keys())
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ingest", "big.jsonl", "--name", "b", "--store", "disk/s"),
+        ("run", "quickstart", "-q", "--store", "disk/s"),
+        ("audit", "d", "--suites", "quickstart", "-q", "-o", "disk/audit"),
+        ("mix", "b:all", "-o", "m", "-q", "--store", "linked"),
+        ("export", "b", "--layout", "trl", "-o", "disk/b.parquet"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_output_folder_that_takes_nothing_is_one_line(command, options, reason, published):
+    folder, _ = published
+    records = (chat(("user", f"{i} {os.urandom(500).hex()}"), ("assistant", "b")) for i in range(1000))
+    (folder / "big.jsonl").write_bytes(b"".join(map(line, records)))
+    assert tulu("ingest", "big.jsonl", "--name", "b", "-q", folder=folder).returncode == 0
+    disk = folder / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        linked = folder / "linked"
+        shutil.copytree(folder / "tulu-store", linked)
+        shutil.rmtree(linked / "tmp")
+        (linked / "tmp").symlink_to(disk)
+        done = tulu(*command, folder=folder)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    if command[0] == "audit" and options.startswith("size"):
+        assert done.returncode == 0  # an audit of two rows fits
+        return
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr

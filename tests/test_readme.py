@@ -1,4 +1,4 @@
-"""The README and docs tell the truth: their commands run, their output is what comes out, their links lead somewhere."""
+"""The README and docs tell the truth: commands run, output is what comes out, recipes load, links lead somewhere."""
 
 import os
 import re
@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from decontam.suites import load_suites
+from tulu_data import recipe as recipes
+from tulu_data.adapters import adapter
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -65,6 +70,24 @@ def test_every_block_of_the_readme_is_checked():
     fences = len(re.findall(r"^```\w", README, flags=re.M))
     labelled = sum(len(blocks(label)) for label in ("quickstart", "test", "run", "recipe", "python"))
     assert fences == labelled + 2  # the printed output and the map
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_recipe_and_suites_file_of_the_docs_is_valid(page, tmp_path):
+    for text in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), flags=re.M | re.S):
+        data = yaml.safe_load(text)
+        if "suites" in data:
+            (tmp_path / "suites.yaml").write_text(text)
+            assert load_suites(tmp_path / "suites.yaml")
+            continue
+        if "sources" not in data:
+            sources = {name: {"path": f"{name}.jsonl"} for name in data["mix"]}
+            data = {"name": "of-the-docs", "sources": sources, **data}
+        recipe = recipes.from_data(data, place=page.name, base=tmp_path).recipe
+        assert recipe.mix
+        for name, source in recipe.sources.items():
+            if source.adapter:
+                assert adapter(source.adapter), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tulu_data.ingestion import Source, ingest
     from tulu_data.mixture import Part, mix
+    from tulu_data.pipeline import run
+    from tulu_data.recipe import load as load_recipe
     from tulu_data.store import Store, Version
     from tulu_data.take import Take
 
 __version__ = "0.1.0"
-__all__ = ["Part", "Source", "Store", "Take", "Version", "ingest", "mix"]
+__all__ = ["Part", "Source", "Store", "Take", "Version", "ingest", "load_recipe", "mix", "run"]
 
 _HOMES = {
-    "Part": "tulu_data.mixture",
-    "Source": "tulu_data.ingestion",
-    "Store": "tulu_data.store",
-    "Take": "tulu_data.take",
-    "Version": "tulu_data.store",
-    "ingest": "tulu_data.ingestion",
-    "mix": "tulu_data.mixture",
+    "Part": "tulu_data.mixture:Part",
+    "Source": "tulu_data.ingestion:Source",
+    "Store": "tulu_data.store:Store",
+    "Take": "tulu_data.take:Take",
+    "Version": "tulu_data.store:Version",
+    "ingest": "tulu_data.ingestion:ingest",
+    "load_recipe": "tulu_data.recipe:load",
+    "mix": "tulu_data.mixture:mix",
+    "run": "tulu_data.pipeline:run",
 }
 
 
@@ -29,4 +33,5 @@ def __getattr__(name: str) -> Any:
     """Imports the public names when they are used: `import tulu_data` stays light."""
     if name not in _HOMES:
         raise AttributeError(f"module 'tulu_data' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute)

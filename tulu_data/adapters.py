@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 
 from tulu_data.errors import InputError, UsageError, nearest
 from tulu_data.fields import (
+    ANSWERED,
+    ANSWERS,
     CONTEXTS,
     CONVERSATIONS,
+    GUARD_FIELDS,
     IDS,
     LABELS,
     PROMPTS,
@@ -22,6 +25,7 @@ from tulu_data.fields import (
     SUBSETS,
     SYSTEMS,
     AdapterError,
+    MissingFieldError,
     Record,
     asked_in,
     assistant_turn,
@@ -33,6 +37,7 @@ from tulu_data.fields import (
     is_number,
     label,
     messages_of,
+    other_shape,
     reply_of,
     role_of,
     row_of,
@@ -44,7 +49,7 @@ from tulu_data.fields import (
 )
 from tulu_data.rows import Kind, Message, Row, check, spec_of
 
-__all__ = ["ADAPTERS", "FIELDS", "Adapter", "AdapterError", "Record", "Sniff", "adapter", "convert", "sniff"]
+__all__ = ["ADAPTERS", "FIELDS", "KNOWN", "Adapter", "AdapterError", "Record", "Sniff", "adapter", "convert", "sniff"]
 
 SIDES = ("chosen", "rejected")
 RATINGS = ("{}_rating", "score_{}", "{}_score", "{}-rating", "rating_{}")
@@ -86,7 +91,7 @@ def from_tulu(record: Record) -> list[Row]:
     """The Tülu 3 SFT mixture: `id`, `messages`, `source`."""
     for name in ("id", "source"):
         if label(record, (name,)) is None:
-            raise AdapterError(f"{name} must be text, got {shown(record.get(name))}")
+            raise MissingFieldError(f"{name} must be text, got {shown(record.get(name))}")
     return from_messages(record)
 
 
@@ -157,7 +162,7 @@ def from_oasst(record: Record) -> list[Row]:
     """
     root = record.get("prompt", record)
     if not isinstance(root, Mapping) or "replies" not in root:
-        raise AdapterError("prompt must be a message with replies: an OASST tree, not one message of it")
+        raise MissingFieldError("prompt must be a message with replies: an OASST tree, not one message of it")
     tree = label(record, ("message_tree_id", *IDS)) or label(root, ("message_id",))
     rows = []
     for path in _threads(root):
@@ -243,7 +248,7 @@ def from_ultrafeedback_binarized(record: Record) -> list[Row]:
     """UltraFeedback binarized: a preference pair with `score_chosen`, `score_rejected` (or `chosen_rating`, …)."""
     for side in SIDES:
         if not is_number(_sided(record, RATINGS, side)):
-            raise AdapterError(
+            raise MissingFieldError(
                 f"score_{side} (or {side}_rating) must be a number, got {_sided(record, RATINGS, side)!r}"
             )
     return _from_pair(record)
@@ -318,11 +323,12 @@ def _verifier(record: Record, names: Sequence[str]) -> str:
 
 
 def _rlvr(record: Record, messages: list[Message], truth: str, verifiers: Sequence[str]) -> list[Row]:
+    verifier = _verifier(record, verifiers)
     constraint = held(record, ("constraint", "constraint_type"))
     value = record[constraint] if constraint else None
     content = {
         "ground_truth": _truth(record[truth], truth),
-        "verifier": _verifier(record, verifiers),
+        "verifier": verifier,
         "constraint": None if constraint is None or value in (None, "") else _truth(value, constraint),
     }
     subset = label(record, [name for name in SUBSETS if name not in verifiers])
@@ -365,8 +371,6 @@ class Adapter(NamedTuple):
     sniffed: bool = True  # False: used only where it is named
 
 
-_ANSWERS = frozenset((*RESPONSES, *SIDES, "completions", "ground_truth", "targets", "inputs"))
-_ANSWERED = _ANSWERS | {"messages", *CONVERSATIONS}
 _PAIR = (*SIDES, "prompt")
 
 ADAPTERS: dict[str, Adapter] = {  # the most specific first: of two that fit equally well the first is taken
@@ -436,15 +440,23 @@ ADAPTERS: dict[str, Adapter] = {  # the most specific first: of two that fit equ
         Adapter(
             "prompt-response", "sft", "a prompt and a response", (*PROMPTS, *RESPONSES, *SYSTEMS), from_prompt_response
         ),
-        Adapter("prompt-messages", "prompt", "messages that end with the user", ("messages",), from_messages, _ANSWERS),
-        Adapter("prompt", "prompt", "a prompt without an answer", PROMPTS, from_prompt, _ANSWERED),
-        Adapter("text", "prompt", "plain text as a user turn", ("text",), from_text, _ANSWERED | set(PROMPTS)),
+        Adapter(
+            "prompt-messages",
+            "prompt",
+            "messages that end with the user",
+            ("messages", "tools"),
+            from_messages,
+            ANSWERS,
+        ),
+        Adapter("prompt", "prompt", "a prompt without an answer", PROMPTS, from_prompt, ANSWERED),
+        Adapter("text", "prompt", "plain text as a user turn", ("text",), from_text, ANSWERED | set(PROMPTS)),
         Adapter("chosen", "sft", "the chosen side of preference pairs", _PAIR, from_chosen, sniffed=False),
     )
 }
 
 # What a header row or a record may be known by; labels are left out, as any table may have an `id`.
 FIELDS = frozenset(name for a in ADAPTERS.values() for name in a.fields) - LABELS
+KNOWN = FIELDS | LABELS | GUARD_FIELDS | set(SYSTEMS)  # every spelling that means something here
 
 
 def adapter(name: str) -> Adapter:
@@ -474,25 +486,32 @@ class Sniff(NamedTuple):
     runner_up: str | None
 
 
-def _misfit(candidate: Adapter, record: Record) -> str | None:
-    """Why this record does not become rows of the adapter's kind, or None."""
+class _Fit(NamedTuple):
+    """How far a record comes as an adapter's shape, and what stops it."""
+
+    stage: int
+    problem: str | None
+
+
+MISSING, REFUSED, UNCHECKED, FITS = range(4)  # a field, a value, the row's check; nothing stops it
+
+
+def _fit(candidate: Adapter, record: Record, *, guarded: bool) -> _Fit:
+    if guarded and (name := next((n for n in record if n in candidate.unless and record[n] not in (None, "")), None)):
+        return _Fit(MISSING, f"{name} is filled; pass --kind {candidate.kind} to leave it out")
     try:
         made = convert(candidate, record)
     except AdapterError as e:
-        return str(e)
-    return next((problem for row in made if (problem := check(candidate.kind, row))), None)
-
-
-def _fits(candidate: Adapter, record: Record, *, guarded: bool) -> bool:
-    if guarded and any(record.get(name) not in (None, "") for name in candidate.unless):
-        return False
-    return _misfit(candidate, record) is None
+        return _Fit(MISSING if isinstance(e, MissingFieldError) else REFUSED, str(e))
+    problem = next((problem for row in made if (problem := check(candidate.kind, row))), None)
+    return _Fit(UNCHECKED if problem else FITS, problem)
 
 
 def sniff(records: Sequence[Record], *, kind: Kind | None = None) -> Sniff:
     """The adapter whose rows pass the check for most of `records`; of equals the more specific one.
 
-    A prompt adapter is not taken for records that hold an answer, unless `kind` asks for prompts.
+    A prompt adapter is not taken for records that hold an answer, unless `kind` asks for prompts; none is taken for
+    records of a shape that is known not to be read (`fields.GUARDS`).
     `InputError` where none fits half of them, with the fields seen and why the nearest does not fit.
     """
     if kind is not None:
@@ -500,20 +519,40 @@ def sniff(records: Sequence[Record], *, kind: Kind | None = None) -> Sniff:
     if not records:
         raise InputError("there are no records to detect a shape from; pass --adapter NAME")
     tried = [a for a in ADAPTERS.values() if a.sniffed and kind in (None, a.kind)]
-    matched = {a.name: sum(_fits(a, r, guarded=kind is None) for r in records) for a in tried}
-    best, *others = sorted(matched, key=lambda name: -matched[name])
+    others = [other_shape(record, asked=kind) for record in records]
+    fits = {
+        a.name: [
+            _Fit(MISSING, other) if other else _fit(a, record, guarded=kind is None)
+            for record, other in zip(records, others, strict=True)
+        ]
+        for a in tried
+    }
+    matched = {name: sum(fit.stage == FITS for fit in found) for name, found in fits.items()}
+    best, *rest = sorted(matched, key=lambda name: -matched[name])
     if 2 * matched[best] < len(records):
-        raise InputError(_no_fit(records, tried, matched))
-    runner_up = others[0] if others and matched[others[0]] else None
+        known = [other for other in others if other]
+        is_known = 2 * len(known) >= len(records)
+        why = f"{known[0]} ({len(known)} of {len(records)} records)" if is_known else _why_none(records, tried, fits)
+        raise InputError(f"no adapter fits: {why}; pass --adapter NAME, one of {', '.join(a.name for a in tried)}")
+    runner_up = rest[0] if rest and matched[rest[0]] else None
     return Sniff(best, matched[best] / len(records), matched[best], len(records), runner_up)
 
 
-def _no_fit(records: Sequence[Record], tried: Sequence[Adapter], matched: Mapping[str, int]) -> str:
+def _why_none(records: Sequence[Record], tried: Sequence[Adapter], fits: Mapping[str, Sequence[_Fit]]) -> str:
+    """What the records hold, and what stops them from being of the adapter they come nearest to."""
     seen = list(dict.fromkeys(str(name) for record in records for name in record))
-    near = max(tried, key=lambda a: (matched[a.name], len(set(seen) & set(a.fields))))
-    reason = next((why for record in records if (why := _misfit(near, record))), "a field says it is another shape")
-    return (
-        f"no adapter fits: the fields are {', '.join(seen[:12])}{', …' if len(seen) > 12 else ''}; nearest is "
-        f"{near.name} ({matched[near.name]} of {len(records)} records: {reason}); "
-        f"pass --adapter NAME, one of {', '.join(a.name for a in tried)}"
-    )
+
+    def nearness(a: Adapter) -> tuple[int, int, float]:
+        stages = [fit.stage for fit in fits[a.name]]
+        return stages.count(FITS), sum(stages), len(set(seen) & (set(a.fields) - LABELS)) / len(a.fields)
+
+    near = max(tried, key=nearness)
+    passed, reached, share = nearness(near)
+    stage = max((fit.stage for fit in fits[near.name] if fit.problem), default=MISSING)
+    reason = next(fit.problem for fit in fits[near.name] if fit.problem and fit.stage == stage)
+    if reached:
+        return f"records look like {near.name!r}, but {passed} of {len(records)} pass: {reason}"
+    fields = f"the fields are {', '.join(seen[:12])}{', …' if len(seen) > 12 else ''}"
+    if not share:
+        return f"{fields}, of which none is read; rename them, as to prompt and response"
+    return f"{fields}; nearest is {near.name} ({passed} of {len(records)} records: {reason})"

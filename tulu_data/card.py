@@ -6,7 +6,9 @@ from typing import Any
 
 import yaml
 
+from tulu_data.licenses import KNOWN
 from tulu_data.manifest import Manifest
+from tulu_data.tables import printable
 from tulu_data.tally import UNSTATED
 
 
@@ -29,13 +31,12 @@ def render(described: Manifest) -> str:
 
 
 def _front_matter(described: Manifest) -> dict[str, Any]:
-    licenses = sorted({name for s in described.logical.sources.values() for name in s.licenses})
-    known = [name.lower() for name in licenses if name != UNSTATED]
+    licenses = sorted({name.lower() for s in described.logical.sources.values() for name in s.licenses})
     front: dict[str, Any] = {"pretty_name": described.name}
-    if known:
-        front["license"] = known[0] if len(licenses) == 1 else "other"
-    if len(licenses) > 1:
-        front["license_name"] = "see-sources"
+    if len(licenses) == 1 and licenses[0] in KNOWN:
+        front["license"] = licenses[0]
+    elif licenses != [UNSTATED]:
+        front |= {"license": "other", "license_name": "see-sources"}
     tasks = {"rlvr": "reinforcement-learning"}
     front |= {
         "task_categories": [tasks.get(described.kind, "text-generation")],
@@ -48,9 +49,13 @@ def _front_matter(described: Manifest) -> dict[str, Any]:
 def _table(header: list[str], rows: list[list[Any]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for row in rows:
-        cells = [f"{c:,}" if isinstance(c, int) else str(c).replace("|", "\\|").replace("\n", " ") for c in row]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join(f"{c:,}" if isinstance(c, int) else _cell(str(c)) for c in row) + " |")
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text from data (a licence, say) as inert Markdown."""
+    return printable(" ".join(text.split())).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _sources(described: Manifest) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from tulu_data.errors import nearest
-from tulu_data.rows import Message, Row
+from tulu_data.rows import Kind, Message, Row
 
 Record = Mapping[str, Any]
 
@@ -48,6 +48,13 @@ SYSTEMS = ("system", "system_prompt", "system_message")
 IDS = ("id", "uid", "uuid", "prompt_id", "example_id", "question_id")
 SUBSETS = ("subset", "source", "dataset", "category", "task", "task_name")
 LABELS = frozenset((*IDS, *SUBSETS, "license", "tags"))
+ANSWERS = frozenset((*RESPONSES, "chosen", "rejected", "completions", "ground_truth", "targets", "inputs"))
+ANSWERED = ANSWERS | {"messages", *CONVERSATIONS}
+
+UNREAD = {  # what a message may hold that a row has no column for → the remedy
+    "reasoning_content": "write it into the content, or remove the field",
+    "refusal": "write it as the content, or remove the record",
+}
 
 _HH_TURN = re.compile(r"(?:\A|\n)\n(Human|Assistant):")
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -55,6 +62,10 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 
 class AdapterError(ValueError):
     """A record has not the shape its adapter reads. One line: the field, its value, the remedy."""
+
+
+class MissingFieldError(AdapterError):
+    """A field that makes the shape is not there: the record is likely of another one."""
 
 
 # ------------------------------------------------------------ fields
@@ -118,8 +129,8 @@ def field(record: Record, names: Sequence[str]) -> str:
     if name is not None:
         return name
     if len(names) == 1:
-        raise AdapterError(f"{names[0]} is missing")
-    raise AdapterError(f"one of the fields {', '.join(names)} is missing; rename the field that holds it")
+        raise MissingFieldError(f"{names[0]} is missing")
+    raise MissingFieldError(f"one of the fields {', '.join(names)} is missing; rename the field that holds it")
 
 
 def label(record: Record, names: Iterable[str]) -> str | None:
@@ -142,6 +153,80 @@ def row_of(record: Record, messages: list[Message], *, orig_id: str | None = Non
     row = {name: value for name, value in row.items() if value is not None}
     row["prov"] = {"orig_id": orig_id if orig_id is not None else label(record, IDS)}
     return row
+
+
+# ------------------------------------------------------------ shapes that no adapter reads
+
+
+def _is_verdict(value: Any) -> bool:
+    return str(value).strip().lower() in ("true", "false", "0", "1", "-1")
+
+
+def _is_several(value: Any) -> bool:
+    return bool(value) and (isinstance(value, list | tuple | Mapping) or str(value).lstrip().startswith(("[", "{")))
+
+
+class Guard(NamedTuple):
+    """A known shape that reads as another one by mistake: a field of each group in `holds`, none of `lacks`."""
+
+    holds: tuple[tuple[str, ...], ...]
+    reason: str  # after the name of the field that the last group found
+    lacks: frozenset[str] = frozenset()
+    is_it: Callable[[Any], bool] = lambda _: True  # of the value of that field
+    allows: Kind | None = None  # rows of this kind may be made of it where they are asked for
+
+
+GUARDS = (
+    Guard(
+        ((*PROMPTS, "messages"), (*RESPONSES, "messages"), ("label", "kto_tag")),
+        "a KTO record says whether its completion is wanted; keep the wanted ones and remove the field",
+        frozenset(("chosen", "rejected")),
+        _is_verdict,
+        "prompt",
+    ),
+    Guard(
+        (("role",), ("text",), ("parent_id", "message_id", "message_tree_id")),
+        "messages of a tree, one per record; give the trees",
+        frozenset(("replies",)),
+    ),
+    Guard(
+        (("question", "query", "problem"), ("choices", "options")),
+        "a multiple-choice test item, not training data; write the choices into a prompt, and a response",
+        ANSWERED - {"answer", "target", "ground_truth"},
+        _is_several,
+    ),
+    Guard(
+        (PROMPTS, ("responses", "answers", "candidates", "generations", "outputs", "choices")),
+        "several answers to a prompt; write the best as 'response', or two as 'chosen' and 'rejected'",
+        ANSWERED - set(PROMPTS),
+        _is_several,
+        "prompt",
+    ),
+    Guard(
+        (("content", "value"), ("role", "from")),
+        'each record is one message; write a whole conversation as {"messages": [...]}',
+        ANSWERED | {*PROMPTS, "text"},
+        lambda value: isinstance(value, str) and value.strip().lower() in ROLE_NAMES,
+    ),
+)
+GUARD_FIELDS = frozenset(name for guard in GUARDS for group in guard.holds for name in group)
+
+
+def other_shape(record: Record, *, asked: Kind | None = None) -> str | None:
+    """Why no adapter may take this record for its own shape, where it is known to be another; else None."""
+    for guard in GUARDS:
+        found = [held(record, group) for group in guard.holds]
+        is_held = None not in found and guard.is_it(record[str(found[-1])])
+        if is_held and not guard.lacks & record.keys() and (asked is None or asked != guard.allows):
+            return f"{found[-1]}: {guard.reason}"
+    lists = [name for name, value in record.items() if _is_rows(value)]
+    if len(lists) > 1 and len(lists) == len(record) and not ANSWERED & record.keys():
+        return f"{', '.join(lists)}: lists of records; write each list to a file of its own"
+    return None
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
 # ------------------------------------------------------------ messages
@@ -186,12 +271,21 @@ def _content(value: Any, place: str) -> str:
     return value
 
 
+def _refuse_unread(m: Record, place: str) -> None:
+    for name, remedy in UNREAD.items():
+        if m.get(name) not in (None, "", [], {}):
+            raise AdapterError(f"{place}.{name} is not read, got {shown(m[name])}; {remedy}")
+    if is_number(m.get("weight")) and not m["weight"]:
+        raise AdapterError(f"{place}.weight is 0, but every turn is trained on; remove the turn or the field")
+
+
 def _message(m: Any, place: str) -> Message:
     if not isinstance(m, Mapping):
         raise AdapterError(f"{place} must be a {{role, content}} object, got {shown(m)}")
     role_field = held(m, ("role", "from"))
     if role_field is None:
         raise AdapterError(f"{place} has no role or from field; got {shown(dict(m))}")
+    _refuse_unread(m, place)
     content_field = held(m, ("content", "value")) or "content"
     calls = m.get("tool_calls") or ([m["function_call"]] if m.get("function_call") else None)
     tool_calls = _json_text(calls, f"{place}.tool_calls")

@@ -69,7 +69,7 @@ def _dangling_steps(store: Store, gone: set[Path]) -> Iterator[Removal]:
     for path in sorted((store.root / "steps").glob("*.json")):
         try:
             record = json.loads(path.read_text())
-            result = store.root / (record.get("version") or record["audit"])
+            result = store.root / record["version"]
         except (ValueError, KeyError, TypeError, AttributeError):
             yield Removal(path, "unreadable record of a step", path.stat().st_size)
             continue

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tulu_data import adapters, read, rows
 from tulu_data.errors import InputError, UsageError
@@ -28,6 +29,9 @@ from tulu_data.tokens import token_counter
 SNIFF_RECORDS = 200
 SMALL_BYTES = 4 << 20  # below this, starting worker processes costs more than it saves
 EXCERPT_CHARS = 500
+REJECTS_FILE = "rejects.parquet"
+REJECTS_BATCH = 10_000
+REASONS = 50  # kinds of reasons counted per file; the rest is counted together
 
 REJECTS = pa.schema(
     [
@@ -69,7 +73,7 @@ class _Settings(NamedTuple):
     tokenizer: str | None
 
 
-class _File(NamedTuple):
+class RawFile(NamedTuple):
     """One raw input: where it is, what identifies it, and its chunks, which can be read again."""
 
     uri: str
@@ -98,11 +102,12 @@ def ingest(
     store: Store,
     source: Source,
     *,
+    files: Sequence[RawFile] | None = None,
     workers: int = 1,
     progress: Progress | None = None,
     origin: Origin | None = None,
 ) -> Version:
-    """Publishes the rows of `source` under its name, in input order.
+    """Publishes the rows of `source` under its name, in input order; `files` are its inputs, if opened already.
 
     Raises `InputError` when nothing can be read, when no adapter fits, or when not one record becomes a row; a
     record (or the rest of a file) that fails alone is kept in the version's `rejects.parquet` with its place and
@@ -111,28 +116,29 @@ def ingest(
     progress = progress or Silent()
     if source.tokenizer:
         token_counter(source.tokenizer)  # fails before anything is read
-    files = open_inputs(source)
-    settings, sniffed = _settle(source, files)
+    files = open_inputs(source) if files is None else files
+    settings, sniffed = _settle(source, files, progress)
     workers = 1 if 0 < sum(f.bytes for f in files) < SMALL_BYTES else workers
     with store.build(source.name, settings.kind) as build:
         writer = ShardWriter(build.data, settings.kind)
-        collector = _Collector(files)
-        with progress.task(f"read {source.name}") as advance:
+        rejects = _Rejects(build.folder / REJECTS_FILE)
+        collector = _Collector(files, rejects)
+        with rejects, progress.task(f"read {source.name}") as advance:
             for converted in map_in_order(_convert, _tasks(settings, files), workers=workers):
                 writer.write(collector.take(converted))
                 advance(converted.records)
         if collector.rows == 0:
             raise InputError(collector.why_nothing(source.name, settings))
         shards = writer.close()
-        if collector.rejects:
-            build.add_table("rejects.parquet", rejects_table(collector.rejects))
+        if rejects.count:
+            build.add_file(REJECTS_FILE, rejects.count)
         step = Step(
             name="ingest",
             source=source.name,
             params={"adapter": settings.adapter, "kind": settings.kind, **sniffed},
             rows_in=collector.records,
             rows_out=collector.rows,
-            drops="rejects.parquet" if collector.rejects else None,
+            drops=REJECTS_FILE if rejects.count else None,
         )
         return build.publish(
             shards,
@@ -144,9 +150,9 @@ def ingest(
         )
 
 
-def open_inputs(source: Source) -> list[_File]:
+def open_inputs(source: Source) -> list[RawFile]:
     """The files (or the hub dataset) a source names, each with its digest; `InputError` where one is missing."""
-    files: list[_File] = []
+    files: list[RawFile] = []
     for spec in source.inputs:
         if spec.startswith("hub:"):
             files.append(_open_hub(spec))
@@ -156,24 +162,26 @@ def open_inputs(source: Source) -> list[_File]:
     return files
 
 
-def _open_file(path: Path, options: read.ReadOptions, root: Path) -> _File:
+def _open_file(path: Path, options: read.ReadOptions, root: Path) -> RawFile:
     size = path.stat().st_size
-    return _File(str(path), None, file_sha256(path), size, lambda: read.chunks(path, options, root=root))
+    return RawFile(str(path), None, file_sha256(path), size, lambda: read.chunks(path, options, root=root))
 
 
-def _open_hub(spec: str) -> _File:
+def _open_hub(spec: str) -> RawFile:
     found = hub(spec)
     config = f"/{found.config}" if found.config else ""
     pinned = f"hub:{found.name}{config}@{found.revision}#{found.split}"  # names content: the revision is a commit
-    return _File(pinned, found.revision, sha256(pinned.encode()).hexdigest(), 0, lambda: hub(pinned).chunks)
+    opened = [found.chunks]  # the first reading uses what is open already
+    return RawFile(
+        pinned,
+        found.revision,
+        sha256(pinned.encode()).hexdigest(),
+        0,
+        lambda: opened.pop() if opened else hub(pinned).chunks,
+    )
 
 
-def rejects_table(rejects: Sequence[Reject]) -> pa.Table:
-    """The rejects as they are kept beside the rows."""
-    return pa.Table.from_pylist([r._asdict() for r in rejects], schema=REJECTS)
-
-
-def _settle(source: Source, files: Sequence[_File]) -> tuple[_Settings, dict[str, Any]]:
+def _settle(source: Source, files: Sequence[RawFile], progress: Progress) -> tuple[_Settings, dict[str, Any]]:
     """The adapter and kind to use: as named, or as a sample of the records says."""
     sniffed: dict[str, Any] = {}
     name = source.adapter
@@ -181,8 +189,12 @@ def _settle(source: Source, files: Sequence[_File]) -> tuple[_Settings, dict[str
         sample = list(islice(_decodable(files), SNIFF_RECORDS))
         if not sample:
             raise InputError(f"{source.name}: {_first_problem(files)}")
-        sniff = adapters.sniff(sample, kind=source.kind)
+        try:
+            sniff = adapters.sniff(sample, kind=source.kind)
+        except InputError as e:
+            raise InputError(f"{source.name}: {e}") from None
         name = sniff.adapter
+        progress.note(f"{source.name}: adapter {name!r} fits {sniff.matched} of the first {sniff.sampled} records")
         sniffed = {"confidence": round(sniff.confidence, 4), "sampled": sniff.sampled}
     kind = adapters.adapter(name).kind
     if source.kind not in (None, kind):
@@ -190,7 +202,7 @@ def _settle(source: Source, files: Sequence[_File]) -> tuple[_Settings, dict[str
     return _Settings(source.name, name, kind, source.license, source.tokenizer), sniffed
 
 
-def _raw(files: Sequence[_File]) -> Iterator[read.Raw]:
+def _raw(files: Sequence[RawFile]) -> Iterator[read.Raw]:
     for file in files:
         try:
             for chunk in file.chunks():
@@ -199,17 +211,17 @@ def _raw(files: Sequence[_File]) -> Iterator[read.Raw]:
             yield read.Raw(file.uri, 0, None, str(e))
 
 
-def _decodable(files: Sequence[_File]) -> Iterator[dict[str, Any]]:
+def _decodable(files: Sequence[RawFile]) -> Iterator[dict[str, Any]]:
     return (raw.record for raw in _raw(files) if raw.problem is None)
 
 
-def _first_problem(files: Sequence[_File]) -> str:
+def _first_problem(files: Sequence[RawFile]) -> str:
     for raw in _raw(files):
         return said(raw.place, raw.problem or "")
     return "no records at all; give a file that has some"
 
 
-def _tasks(settings: _Settings, files: Sequence[_File]) -> Iterator[_Task]:
+def _tasks(settings: _Settings, files: Sequence[RawFile]) -> Iterator[_Task]:
     for i, file in enumerate(files):
         ingest_id = file.sha256[:16]
         try:
@@ -271,14 +283,47 @@ def _excerpt(record: Any) -> str:
     return text[:EXCERPT_CHARS].encode(errors="backslashreplace").decode()
 
 
+class _Rejects:
+    """The rejects' table, written as it grows. The file is made with the first of them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[Reject] = []
+        self._writer: pq.ParquetWriter | None = None
+        self.first: Reject | None = None
+        self.count = 0
+
+    def __enter__(self) -> _Rejects:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def add(self, reject: Reject) -> None:
+        """Keeps one more."""
+        self.first = self.first or reject
+        self.count += 1
+        self._waiting.append(reject)
+        if len(self._waiting) >= REJECTS_BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer = self._writer or pq.ParquetWriter(self._path, REJECTS, compression="zstd")
+            self._writer.write_table(pa.Table.from_pylist([r._asdict() for r in self._waiting], schema=REJECTS))
+            self._waiting = []
+
+
 class _Collector:
     """What the main process keeps while chunks come back: counts per file, rejects, and the ids seen so far."""
 
-    def __init__(self, files: Sequence[_File]) -> None:
+    def __init__(self, files: Sequence[RawFile], rejects: _Rejects) -> None:
         self.files = files
         self.records = 0
         self.rows = 0
-        self.rejects: list[Reject] = []
+        self.rejects = rejects
         self._seen: dict[str, str] = {}  # id → place of its first row
         self._repeats: Counter[str] = Counter()
         self._per_file = [Counter[str]() for _ in files]
@@ -289,8 +334,10 @@ class _Collector:
         table, repeated = self._distinct(converted)
         uri = self.files[converted.file].uri
         for reject in (*converted.rejects, *repeated):
-            self.rejects.append(reject if reject.place else reject._replace(place=uri))
-            self._reasons[converted.file][reason_class(reject.reason)] += 1
+            self.rejects.add(reject if reject.place else reject._replace(place=uri))
+            reasons = self._reasons[converted.file]
+            kind = reason_class(reject.reason)
+            reasons[kind if kind in reasons or len(reasons) < REASONS else "other reasons"] += 1
         self._per_file[converted.file].update(records=converted.records, rows=len(table))
         self.records += converted.records
         self.rows += len(table)
@@ -313,7 +360,9 @@ class _Collector:
 
     def why_nothing(self, name: str, settings: _Settings) -> str:
         """The error for a source without one good row."""
-        first = self.rejects[0]
+        first = self.rejects.first
+        if first is None:
+            return f"{name}: no records at all; give a file that has some"
         detail = said(first.place, first.reason)
         if self.records == 0:
             return f"{name}: {detail}"
@@ -353,9 +402,12 @@ def said(place: str, reason: str) -> str:
 
 
 def reason_class(reason: str) -> str:
-    """A reason without its values, so that reasons can be counted: quoted text and numbers become `…`.
+    """A reason without its values, so that reasons can be counted: what was got, quoted text and numbers are `…`.
 
-    >>> reason_class("messages must end with 'assistant', got 'user'")
-    'messages must end with …, got …'
+    >>> reason_class("response must be text, got bool True; write it as text")
+    'response must be text, got …; write it as text'
+    >>> reason_class("id 'x' repeats d.jsonl:1; give each record its own id")
+    'id … repeats d.jsonl:…; give each record its own id'
     """
-    return re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "…", reason)
+    without = re.sub(r"\bgot .*?(?=; [^;]*$|$)", "got …", reason)
+    return re.sub(r"'[^']*'?|\"[^\"]*\"?|\d+", "…", without)

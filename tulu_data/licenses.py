@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tulu_data.errors import InputError
 from tulu_data.progress import Progress
-from tulu_data.store import Version
 from tulu_data.tally import UNSTATED
+
+if TYPE_CHECKING:
+    from tulu_data.store import Version
 
 # Identifiers of the Hugging Face hub's licence list that occur on text datasets, lower case.
 KNOWN = frozenset(

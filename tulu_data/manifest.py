@@ -128,12 +128,13 @@ class Manifest(_Frozen):
         return f"{self.name}@{self.version}"
 
     def lineage(self) -> dict[str, Any]:
-        """The manifest without what differs between two equal builds: when, on which machine, with which writer.
+        """The manifest without what differs between two equal builds: when and on which machine.
 
-        Bytes of files depend on the writer, so neither the shards nor the hashes of side files are part of it.
+        The hashes of the shards stand for the columns that the version id leaves out: ids, licences, tags, origins.
         """
         lineage = self.model_dump(exclude={"created_at", "environment", "writer", "shards"})
-        return lineage | {"files": [{"path": f.path, "rows": f.rows} for f in self.files]}
+        files = [{"path": f.path, "rows": f.rows} for f in self.files]
+        return lineage | {"files": files, "shards": [s.sha256 for s in self.shards]}
 
     def build_id(self) -> str:
         """The hash of the lineage: two builds of one version with different histories differ in it."""

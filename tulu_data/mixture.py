@@ -1,43 +1,35 @@
-"""Versions → a mixture: choose rows by hash rank, order them by a second key, write them in bounded memory.
+"""Versions → a mixture: choose rows by hash rank, order them by a second key, and let `shuffle` write them.
 
-The plan holds no text: digests, lengths and ordinals, about 80 bytes a row (and, while it is made, the ids of a
-part in which rows repeat). The rows themselves are moved twice. *Scatter* reads the sources one row group at a
-time and appends each row to the spill file of the shards it goes to; *gather* reads the rows of one shard from its
-spill file, sorts and writes them. Each worker holds one row group, then one shard, whatever the size of the mixture.
+The plan holds no text: first words of digests, lengths and ordinals, about 70 bytes a row while it is made and 16
+thereafter. Full digests and ids are read only of rows whose first word repeats.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from tulu_data.errors import GateError, RecipeError
-from tulu_data.manifest import Input, Origin, ShardInfo, Step
-from tulu_data.parquet import shard_layout, shard_name, write_shard
-from tulu_data.progress import Advance, Progress, Silent
+from tulu_data.manifest import Input, Origin, Step
+from tulu_data.parquet import shard_layout
+from tulu_data.progress import Progress, Silent
 from tulu_data.rows import SPECS, Kind, digest_matrix
-from tulu_data.store import Build, Store, Version
+from tulu_data.shuffle import Moves, write
+from tulu_data.store import Store, Version
 from tulu_data.strict import Strict
-from tulu_data.take import Candidates, Selected, Take, exact, keys, occurrences, salt, select
-from tulu_data.tally import Tally
+from tulu_data.take import Candidates, Selected, Take, exact, keys, occurrences, ranked, repeated, salt, select
 
 I64 = npt.NDArray[np.int64]
-
-MAX_SPILL_FILES = 128  # open at one time (macOS allows a process 256); more shards than that share a file
-DEST = "__dest"  # the column of a spill file that says where in the mixture a row stands
+U64 = npt.NDArray[np.uint64]
 
 
 class Part(NamedTuple):
@@ -97,20 +89,41 @@ class Plan:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of the mixture, where every part has them counted."""
+        """Tokens of the mixture, where every part has them counted, and by one tokenizer."""
         counts = [p.tokens for p in self.parts]
-        return sum(c for c in counts if c is not None) if None not in counts else None
+        if None in counts or len({p.part.version.manifest.tokenizer for p in self.parts}) > 1:
+            return None
+        return sum(c for c in counts if c is not None)
 
 
 class _Columns(NamedTuple):
-    """What the plan needs of one part."""
+    """What the plan needs of one part; of every row of the version, but for `kept`."""
 
     part: Part
-    candidates: Candidates
-    sha: npt.NDArray[np.uint8]  # (rows, 32), of every row of the version
-    occurrence: I64  # likewise
+    kept: I64 | None  # ordinals of the rows that the predicate keeps; None: all
+    words: U64  # first 8 bytes of the row digest
+    occurrence: I64
     n_chars: I64
     n_tokens: I64 | None
+    stratum: I64 | None
+
+    @property
+    def available(self) -> int:
+        """Rows that may be taken."""
+        return len(self.words if self.kept is None else self.kept)
+
+    def candidates(self) -> Candidates:
+        """The rows that may be taken."""
+        if self.kept is None:
+            row = np.arange(len(self.words), dtype=np.int64)
+            return Candidates(row, self.words, self.occurrence, self.n_tokens, self.stratum)
+        return Candidates(
+            row=self.kept,
+            sha=self.words[self.kept],
+            occurrence=self.occurrence[self.kept],
+            n_tokens=None if self.n_tokens is None else self.n_tokens[self.kept],
+            stratum=None if self.stratum is None else self.stratum[self.kept],
+        )
 
 
 def mix(
@@ -135,7 +148,14 @@ def mix(
     planned = plan(parts, seed=seed, size=size)
     check_expectations(planned, expect or Expect())
     with store.build(name, planned.kind) as build:
-        shards, tally = write(planned, build, workers=workers, progress=progress)
+        shards, tally = write(
+            [Moves(p.part.version, p.rows, p.copy, p.dest, p.part.take.repeat) for p in planned.parts],
+            planned.layout,
+            planned.kind,
+            build,
+            workers=workers,
+            progress=progress,
+        )
         return build.publish(
             shards,
             tally.logical(),
@@ -152,28 +172,35 @@ def mix(
 
 def plan(parts: Sequence[Part], *, seed: int = 0, size: Size | None = None) -> Plan:
     """Which rows go where. Reads digests and lengths, no text."""
-    if not parts:
-        raise RecipeError("mix: has no parts; name at least one source")
-    kinds = sorted({p.version.kind for p in parts})
-    if len(kinds) > 1:
-        raise RecipeError(f"mix: parts are of different kinds ({_kinds(parts)}); a mixture holds one kind")
-    repeated = sorted(name for name, n in Counter(p.name for p in parts).items() if n > 1)
-    if repeated:
-        raise RecipeError(f"mix: part {repeated[0]!r} appears twice; give it one take, or use 'repeat'")
+    _check_parts(parts, size)
     columns = [_read_columns(part) for part in sorted(parts, key=lambda p: p.name)]
     shares = _weighted_rows(columns, size, seed)
     chosen = [_choose(c, seed, shares.get(c.part.name)) for c in columns]
-    dest = _destinations(columns, chosen, seed)
-    n_chars = np.concatenate([c.n_chars[s.row] for c, s in zip(columns, chosen, strict=True)])
-    in_order = np.empty(len(n_chars), np.int64)
-    in_order[dest] = n_chars
-    planned = []
-    start = 0
-    for c, s in zip(columns, chosen, strict=True):
-        planned.append(_part_plan(c, s, dest[start : start + len(s.row)]))
-        start += len(s.row)
-    layout = tuple(tuple(groups) for groups in shard_layout(in_order))
-    return Plan(parts[0].version.kind, seed, tuple(planned), layout, size)
+    dest = np.split(_destinations(columns, chosen, seed), np.cumsum([len(s.row) for s in chosen])[:-1])
+    n_chars = np.empty(sum(map(len, dest)), np.int64)
+    for c, s, places in zip(columns, chosen, dest, strict=True):
+        n_chars[places] = c.n_chars[s.row]
+    planned = tuple(_part_plan(c, s, places) for c, s, places in zip(columns, chosen, dest, strict=True))
+    layout = tuple(tuple(groups) for groups in shard_layout(n_chars))
+    return Plan(parts[0].version.kind, seed, planned, layout, size)
+
+
+def _check_parts(parts: Sequence[Part], size: Size | None) -> None:
+    if not parts:
+        raise RecipeError("mix: has no parts; name at least one source")
+    kinds = {p.version.kind for p in parts}
+    if len(kinds) > 1:
+        found = ", ".join(f"{p.name}: {p.version.kind}" for p in parts)
+        raise RecipeError(f"mix: parts are of different kinds ({found}); a mixture holds one kind")
+    repeated_names = sorted(name for name, n in Counter(p.name for p in parts).items() if n > 1)
+    if repeated_names:
+        raise RecipeError(f"mix: part {repeated_names[0]!r} appears twice; give it one take, or use 'repeat'")
+    by_tokens = size is not None and size.tokens is not None
+    counted = [p for p in parts if p.version.manifest.logical.tokens is not None]
+    counted = [p for p in counted if by_tokens or p.take.tokens is not None]
+    if len({p.version.manifest.tokenizer for p in counted}) > 1:
+        found = ", ".join(f"{p.name}: {p.version.manifest.tokenizer or 'unknown'}" for p in counted)
+        raise RecipeError(f"mix: parts count tokens with different tokenizers ({found}); ingest them with one")
 
 
 def check_expectations(planned: Plan, expect: Expect) -> None:
@@ -191,35 +218,65 @@ def check_expectations(planned: Plan, expect: Expect) -> None:
 
 
 def _part_plan(c: _Columns, s: Selected, dest: I64) -> PartPlan:
-    order = np.lexsort((s.copy, s.row))
+    order = ranked(s.row, s.copy)
     tokens = None if c.n_tokens is None else int(c.n_tokens[s.row].sum())
-    return PartPlan(c.part, len(c.candidates.row), s.row[order], s.copy[order], dest[order], tokens)
-
-
-def _kinds(parts: Sequence[Part]) -> str:
-    return ", ".join(f"{p.name}: {p.version.kind}" for p in parts)
+    copy = s.copy[order] if c.part.take.repeat > 1 else s.copy
+    return PartPlan(c.part, c.available, s.row[order], copy, dest[order], tokens)
 
 
 def _read_columns(part: Part) -> _Columns:
-    take, version = part.take, part.version
-    wanted = ["row_sha", "n_chars", "n_tokens", *([take.stratify] if take.stratify else [])]
+    stratify, version = part.take.stratify, part.version
     schema = SPECS[version.kind].schema
-    if take.stratify and not _is_plain(schema, take.stratify):
+    if stratify and not _is_plain(schema, stratify):
         plain = ", ".join(f.name for f in schema if _is_plain(schema, f.name))
-        raise RecipeError(f"mix.{part.name}.stratify: {take.stratify!r} is no plain column; one of {plain}")
-    table = version.table(list(dict.fromkeys(wanted)))
-    sha = digest_matrix(table["row_sha"])
-    occurrence = occurrences(sha, _rank_of_ids(version, sha))
-    n_tokens = table["n_tokens"].to_numpy() if table["n_tokens"].null_count == 0 else None
-    kept = _where(part)
-    candidates = Candidates(
-        row=kept,
-        sha=np.ascontiguousarray(sha[:, :8]).view("<u8").ravel()[kept],
-        occurrence=occurrence[kept],
-        n_tokens=None if n_tokens is None else n_tokens[kept],
-        stratum=_codes(table[take.stratify])[kept] if take.stratify else None,
+        raise RecipeError(f"mix.{part.name}.stratify: {stratify!r} is no plain column; one of {plain}")
+    words, n_chars, n_tokens = _words_and_lengths(version)
+    return _Columns(
+        part=part,
+        kept=None if part.take.where is None else _where(part, part.take.where),
+        words=words,
+        occurrence=_occurrence_in_version(version, words),
+        n_chars=n_chars,
+        n_tokens=n_tokens,
+        stratum=_codes(version.table([stratify])[stratify]) if stratify else None,
     )
-    return _Columns(part, candidates, sha, occurrence, table["n_chars"].to_numpy(), n_tokens)
+
+
+def _words_and_lengths(version: Version) -> tuple[U64, I64, I64 | None]:
+    """First words of the digests, characters, and tokens where every row has them counted."""
+    words = np.empty(version.rows, np.uint64)
+    n_chars, n_tokens = np.empty((2, version.rows), np.int64)
+    counted, start = True, 0
+    for batch in version.batches(["row_sha", "n_chars", "n_tokens"]):
+        end = start + len(batch)
+        words[start:end] = digest_matrix(batch["row_sha"]).view("<u8")[:, 0]
+        n_chars[start:end] = batch["n_chars"].to_numpy()
+        counted = counted and batch["n_tokens"].null_count == 0
+        if counted:
+            n_tokens[start:end] = batch["n_tokens"].to_numpy()
+        start = end
+    return words, n_chars, n_tokens if counted else None
+
+
+def _occurrence_in_version(version: Version, words: U64) -> I64:
+    """Counts equal rows by id, so that which of them is the first does not depend on where they stand."""
+    occurrence = np.zeros(len(words), np.int64)
+    rows = repeated(words)
+    if len(rows):
+        rank = pc.rank(_picked(version, "id", rows), tiebreaker="first").to_numpy().astype(np.int64)
+        occurrence[rows] = occurrences(digest_matrix(_picked(version, "row_sha", rows)), rank)
+    return occurrence
+
+
+def _picked(version: Version, column: str, rows: I64) -> pa.ChunkedArray:
+    """The values of a column at ascending ordinals."""
+    found = []
+    start = 0
+    for batch in version.batches([column]):
+        first, last = np.searchsorted(rows, [start, start + len(batch)])
+        found.append(batch[column].take(pa.array(rows[first:last] - start)))
+        start += len(batch)
+    return pa.chunked_array(found)
 
 
 def _is_plain(schema: pa.Schema, column: str) -> bool:
@@ -233,35 +290,21 @@ def _codes(column: pa.ChunkedArray) -> I64:
     return codes
 
 
-def _rank_of_ids(version: Version, sha: npt.NDArray[np.uint8]) -> I64:
-    """Orders equal rows by id, so that which of them counts as first does not depend on where they stand."""
-    rank = np.zeros(len(sha), np.int64)
-    words = np.ascontiguousarray(sha[:, :8]).view("<u8").ravel()
-    _, inverse, counts = np.unique(words, return_inverse=True, return_counts=True)
-    repeated = np.flatnonzero(counts[inverse] > 1)
-    if len(repeated):
-        ids = version.table(["id"])["id"].take(pa.array(repeated))
-        rank[repeated] = pc.rank(ids, tiebreaker="first").to_numpy()
-    return rank
-
-
-def _where(part: Part) -> I64:
-    """Ordinals of the rows that the part's predicate keeps; all of them without one."""
-    if part.take.where is None:
-        return np.arange(part.version.rows, dtype=np.int64)
+def _where(part: Part, where: str) -> I64:
+    """Ordinals of the rows that the predicate keeps."""
     import polars as pl
 
     place = f"mix.{part.name}.where"
     try:
-        predicate = pl.sql_expr(part.take.where).alias("keep")
+        predicate = pl.sql_expr(where).alias("keep")
         scan = pl.scan_parquet(part.version.shards, glob=False, hive_partitioning=False)
         # with_columns, not select: a predicate without columns (`true`) must give a value for every row.
         frame = scan.with_columns(predicate).select("keep").collect(engine="streaming")
     except pl.exceptions.PolarsError as e:
         reason = str(e).splitlines()[0]
-        raise RecipeError(f"{place}: {part.take.where!r} cannot be evaluated ({reason}); see the row columns") from None
+        raise RecipeError(f"{place}: {where!r} cannot be evaluated ({reason}); see the row columns") from None
     if frame["keep"].dtype != pl.Boolean:
-        raise RecipeError(f"{place}: {part.take.where!r} gives {frame['keep'].dtype}, not true or false")
+        raise RecipeError(f"{place}: {where!r} gives {frame['keep'].dtype}, not true or false")
     return np.flatnonzero(frame["keep"].fill_null(False).to_numpy()).astype(np.int64)
 
 
@@ -279,7 +322,7 @@ def _weighted_rows(columns: Sequence[_Columns], size: Size | None, seed: int) ->
     shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
     if size is not None and size.tokens is not None:
         return _rows_for_token_shares(columns, shares, size.tokens, seed)
-    available = {c.part.name: len(c.candidates.row) * c.part.take.repeat for c in weighted}
+    available = {c.part.name: c.available * c.part.take.repeat for c in weighted}
     if size is None:
         empty = sorted(name for name, rows in available.items() if rows == 0)
         if empty:
@@ -298,7 +341,7 @@ def _fixed(c: _Columns, seed: int) -> int:
 
 def _choose(c: _Columns, seed: int, rows: int | None) -> Selected:
     name = c.part.name
-    return select(c.candidates, c.part.take, rows=rows, seed=seed, source=name, place=f"mix.{name}")
+    return select(c.candidates(), c.part.take, rows=rows, seed=seed, source=name, place=f"mix.{name}")
 
 
 def _rows_for_token_shares(
@@ -316,7 +359,8 @@ def _rows_for_token_shares(
     for c in columns:
         if c.part.name in shares:
             budget = int((tokens - fixed) * shares[c.part.name])
-            available = 0 if c.candidates.n_tokens is None else int(c.candidates.n_tokens.sum()) * c.part.take.repeat
+            counts = c.candidates().n_tokens
+            available = 0 if counts is None else int(counts.sum()) * c.part.take.repeat
             if budget > available:
                 raise RecipeError(
                     f"mix.{c.part.name}.weight: its share is {budget:,} tokens, the source has {available:,}; "
@@ -339,160 +383,35 @@ def _apportion(total: int, shares: Mapping[str, Fraction]) -> dict[str, int]:
 
 def _destinations(columns: Sequence[_Columns], chosen: Sequence[Selected], seed: int) -> I64:
     """The place in the mixture of every chosen row, in the order of the parts: a permutation."""
-    shas = np.concatenate([c.sha[s.row] for c, s in zip(columns, chosen, strict=True)])
-    # Equal rows, of whatever part and copy, get different keys: they must not stand side by side.
-    tie = np.concatenate(
-        [s.copy * (len(c.sha) + 1) + c.occurrence[s.row] for c, s in zip(columns, chosen, strict=True)]
-    )
-    part = np.repeat(np.arange(len(columns)), [len(s.row) for s in chosen])
-    rank = np.empty(len(shas), np.int64)
-    rank[np.lexsort((tie, part))] = np.arange(len(shas))
-    occurrence = occurrences(shas, rank)
-    words = np.ascontiguousarray(shas[:, :8]).view("<u8").ravel()
-    order = np.lexsort((occurrence, words, keys(words, occurrence, salt(seed, "order"))))
-    dest = np.empty(len(shas), np.int64)
-    dest[order] = np.arange(len(shas))
+    words = np.concatenate([c.words[s.row] for c, s in zip(columns, chosen, strict=True)])
+    occurrence = np.zeros(len(words), np.int64)
+    rows = repeated(words)
+    if len(rows):
+        occurrence[rows] = _occurrence_in_mixture(columns, chosen, rows)
+    order = ranked(keys(words, occurrence, salt(seed, "order")), words, occurrence)
+    dest = np.empty(len(words), np.int64)
+    dest[order] = np.arange(len(words))
     return dest
 
 
-# ------------------------------------------------------------ moving the rows
+def _occurrence_in_mixture(columns: Sequence[_Columns], chosen: Sequence[Selected], rows: I64) -> I64:
+    """Counts equal rows, of whatever part and copy: with different keys they do not stand side by side.
 
-
-class _Job(NamedTuple):
-    """One row group of one part."""
-
-    part: PartPlan
-    path: Path
-    group: int
-    start: int  # ordinal of its first row
-    rows: int
-
-
-class _Spill:
-    """Rows on their way, in one Arrow stream per bucket of consecutive shards."""
-
-    def __init__(self, folder: Path, schema: pa.Schema, bounds: I64) -> None:
-        folder.mkdir()
-        self.bounds = bounds  # first destination of each bucket, and the end
-        self.paths = [folder / f"{i:05d}.arrows" for i in range(len(bounds) - 1)]
-        self._writers = [pa.ipc.new_stream(path, schema) for path in self.paths]
-        self._locks = [Lock() for _ in self.paths]
-
-    def append(self, table: pa.Table, dest: I64) -> None:
-        """Adds rows sorted by `dest`."""
-        cuts = np.searchsorted(dest, self.bounds)
-        for i in np.flatnonzero(np.diff(cuts)):
-            with self._locks[i]:
-                self._writers[i].write_table(table.slice(cuts[i], cuts[i + 1] - cuts[i]))
-
-    def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
-
-
-def write(planned: Plan, build: Build, *, workers: int, progress: Progress) -> tuple[list[ShardInfo], Tally]:
-    """Writes the shards of a plan into a build, and counts what was written."""
-    shards_per_bucket = -(-len(planned.layout) // MAX_SPILL_FILES)
-    buckets = [
-        range(i, min(i + shards_per_bucket, len(planned.layout)))
-        for i in range(0, len(planned.layout), shards_per_bucket)
-    ]
-    ends = np.cumsum([0] + [sum(groups) for groups in planned.layout])
-    bounds = np.array([ends[b.start] for b in buckets] + [ends[-1]], np.int64)
-    schema = SPECS[planned.kind].schema.append(pa.field(DEST, pa.int64()))
-    spill = _Spill(build.folder / "spill", schema, bounds)
-    with ThreadPoolExecutor(workers) as pool:
-        with progress.task("scatter", planned.rows) as advance:
-            for _ in pool.map(lambda job: _scatter(job, spill, advance), _jobs(planned)):
-                pass
-        spill.close()
-        with progress.task("gather", planned.rows) as advance:
-            written = list(
-                pool.map(
-                    lambda i: _gather(planned, build.data, spill.paths[i], buckets[i], int(bounds[i]), advance),
-                    range(len(buckets)),
-                )
-            )
-    shards, tally = [], Tally()
-    for shard, counted in (pair for bucket in written for pair in bucket):
-        shards.append(shard)
-        tally.merge(counted)
-    spill.paths[0].parent.rmdir()
-    return shards, tally
-
-
-def _jobs(planned: Plan) -> Iterator[_Job]:
-    for part in planned.parts:
-        start = 0
-        for path in part.part.version.shards:
-            metadata = pq.read_metadata(path)
-            for group in range(metadata.num_row_groups):
-                rows = metadata.row_group(group).num_rows
-                yield _Job(part, path, group, start, rows)
-                start += rows
-
-
-def _scatter(job: _Job, spill: _Spill, advance: Advance) -> None:
-    first, last = np.searchsorted(job.part.rows, [job.start, job.start + job.rows])
-    if first == last:
-        return
-    dest = job.part.dest[first:last]
-    order = np.argsort(dest)
-    with pq.ParquetFile(job.path) as file:
-        table = file.read_row_group(job.group, use_threads=False)
-    # A row group that counts many times over is moved in pieces no larger than itself.
-    for begin in range(0, len(order), job.rows):
-        piece = order[begin : begin + job.rows]
-        rows = table.take(pa.array(job.part.rows[first:last][piece] - job.start))
-        if job.part.part.take.repeat > 1:
-            rows = _with_copies(rows, job.part.copy[first:last][piece], job.part.part.take.repeat)
-        spill.append(rows.append_column(DEST, pa.array(dest[piece])), dest[piece])
-        advance(len(piece))
-
-
-def _with_copies(table: pa.Table, copy: I64, repeat: int) -> pa.Table:
-    """Numbers the copies. What was copy c of a row becomes copies c·repeat, c·repeat + 1, … so all stay distinct."""
-    prov = table["prov"].combine_chunks()
-    before = pc.fill_null(pc.struct_field(prov, "copy"), 0).to_numpy().astype(np.int64)
-    names = [f.name for f in prov.type]
-    fields = [pa.array(before * repeat + copy, pa.int32()) if n == "copy" else pc.struct_field(prov, n) for n in names]
-    return table.set_column(
-        table.schema.get_field_index("prov"), "prov", pa.StructArray.from_arrays(fields, fields=list(prov.type))
-    )
-
-
-def _gather(
-    planned: Plan, folder: Path, spilled: Path, bucket: range, start: int, advance: Advance
-) -> list[tuple[ShardInfo, Tally]]:
-    written = []
-    for i in bucket:
-        end = start + sum(planned.layout[i])
-        groups = _in_order(_spilled_rows(spilled, start, end), planned.layout[i], advance)
-        written.append(write_shard(folder / shard_name(i, len(planned.layout)), planned.kind, groups))
-        start = end
-    spilled.unlink()
-    return written
-
-
-def _spilled_rows(path: Path, start: int, end: int) -> pa.Table:
-    """The rows of a spill file that go to the places `start` to `end`, in the order they came."""
-    found = []
-    with pa.memory_map(str(path)) as source:
-        reader = pa.ipc.open_stream(source)
-        for batch in reader:
-            first, last = np.searchsorted(batch[DEST].to_numpy(), [start, end])
-            found.append(batch.slice(first, last - first))
-        return pa.Table.from_batches(found, reader.schema).combine_chunks()
-
-
-def _in_order(table: pa.Table, sizes: Sequence[int], advance: Advance) -> Iterator[pa.Table]:
-    order = np.argsort(table[DEST].to_numpy())
-    table = table.drop_columns([DEST])
-    begin = 0
-    for size in sizes:
-        yield table.take(pa.array(order[begin : begin + size]))
-        begin += size
-        advance(size)
+    `rows`: ascending ordinals in the concatenation of what was chosen.
+    """
+    shas, ties = [], []
+    start = 0
+    for c, s in zip(columns, chosen, strict=True):
+        first, last = np.searchsorted(rows, [start, start + len(s.row)])
+        mine = rows[first:last] - start
+        ordinals, inverse = np.unique(s.row[mine], return_inverse=True)
+        shas.append(digest_matrix(_picked(c.part.version, "row_sha", ordinals))[inverse])
+        ties.append(s.copy[mine] * (len(c.words) + 1) + c.occurrence[s.row[mine]])
+        start += len(s.row)
+    part = np.repeat(np.arange(len(ties)), [len(t) for t in ties])
+    rank = np.empty(len(rows), np.int64)
+    rank[np.lexsort((np.concatenate(ties), part))] = np.arange(len(rows))
+    return occurrences(np.concatenate(shas), rank)
 
 
 # ------------------------------------------------------------ lineage

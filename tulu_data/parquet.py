@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tulu_data.errors import StoreError
 from tulu_data.manifest import ShardInfo
 from tulu_data.rows import SPECS, Kind, order_id
 from tulu_data.tally import Tally
@@ -118,6 +120,7 @@ class _ShardFile:
             compression_level=ZSTD_LEVEL,
             use_dictionary=list(_LOW_CARDINALITY),
             write_statistics=list(_STATISTICS),
+            write_page_checksum=True,
         )
 
     def write_group(self, table: pa.Table) -> None:
@@ -218,10 +221,29 @@ def _chars(table: pa.Table) -> int:
 def read_batches(paths: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of shards in order, one batch a row group."""
     for path in paths:
-        with pq.ParquetFile(path) as file:
-            for i in range(file.num_row_groups):
-                table = file.read_row_group(i, columns=columns, use_threads=False)
-                yield from table.combine_chunks().to_batches()
+        for i in range(row_groups(path).num_row_groups):
+            yield from read_group(path, i, columns).combine_chunks().to_batches()
+
+
+def row_groups(path: Path) -> pq.FileMetaData:
+    """The footer of a shard; `StoreError` where the file is gone or damaged."""
+    with _reading(path):
+        return pq.read_metadata(path)
+
+
+def read_group(path: Path, group: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """One row group of a shard, its page checksums verified; `StoreError` where the file is gone or damaged."""
+    with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        return file.read_row_group(group, columns=columns, use_threads=False)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as e:
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        raise StoreError(f"{path}: cannot be read ({reason}); tulu verify says what is damaged") from None
 
 
 def write_table(path: Path, table: pa.Table) -> None:

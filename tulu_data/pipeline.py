@@ -26,7 +26,7 @@ from tulu_data.licenses import check_licenses
 from tulu_data.manifest import Origin, canonical_json
 from tulu_data.progress import Progress, Silent
 from tulu_data.read import ReadOptions
-from tulu_data.recipe import Loaded, Recipe
+from tulu_data.recipe import CLEAN, Loaded, Recipe
 from tulu_data.store import Store, Version
 from tulu_data.tokens import tokenizer_digest
 
@@ -46,8 +46,8 @@ class Decontamination(Protocol):
     def validate(self, data: Mapping[str, Any], place: str, root: Path) -> Any:
         """The section as a strict model; `RecipeError` at `place`."""
 
-    def fingerprint(self, settings: Any) -> dict[str, Any]:
-        """Plain data that changes whenever the section or the content of a suite does."""
+    def find_audit(self, settings: Any, versions: Sequence[Version], store: Store) -> Path | None:
+        """The folder of this very audit, where the store holds it whole."""
 
     def audit(
         self, settings: Any, versions: Sequence[Version], store: Store, *, workers: int, progress: Progress
@@ -108,6 +108,7 @@ class _Runner:
         self.progress = progress
         self.dry_run = dry_run
         self.result = Run(self.recipe.name)
+        self.pinned: dict[str, str] = {}  # hub sources by the commit that was read
 
     def run(self, until: str | None) -> Run:
         action, _, wanted = (until or "mix").partition(":")
@@ -139,6 +140,8 @@ class _Runner:
     def _ingest(self, name: str) -> Version | None:
         source = source_of(self.loaded, name)
         files = ingestion.open_inputs(source)
+        if self.recipe.sources[name].hub is not None:
+            self.pinned[name] = files[0].uri.removeprefix("hub:")
         key = {
             "step": "ingest",
             "version": INGEST_VERSION,
@@ -153,6 +156,7 @@ class _Runner:
             lambda: ingestion.ingest(
                 self.store,
                 source,
+                files=files,
                 workers=self.workers,
                 progress=self.progress,
                 origin=self._origin(f"ingest:{name}"),
@@ -170,15 +174,8 @@ class _Runner:
         if len(versions) < len(self.result.sources):
             self._report("audit", "to run", None, None, 0.0)
             return None
-        key = {
-            "step": "audit",
-            "version": decontam.VERSION,
-            "settings": decontam.fingerprint(settings),
-            "sets": [(v.name, v.digest) for v in versions],
-        }
-        record = self._record(key)
-        if record and (self.store.root / record["audit"]).is_dir():
-            found = self.store.root / str(record["audit"])
+        found = decontam.find_audit(settings, versions, self.store)
+        if found is not None:
             self._report("audit", "cached", found.name, None, 0.0)
             return found
         if self.dry_run:
@@ -186,7 +183,6 @@ class _Runner:
             return None
         start = time.monotonic()
         path: Path = decontam.audit(settings, versions, self.store, workers=self.workers, progress=self.progress)
-        self._remember(key, {"audit": str(path.relative_to(self.store.root))})
         self._report("audit", "done", path.name, None, time.monotonic() - start)
         return path
 
@@ -203,7 +199,7 @@ class _Runner:
                 audit,
                 version,
                 self.store,
-                f"{name}-clean",
+                f"{name}{CLEAN}",
                 progress=self.progress,
                 origin=self._origin(f"drop:{name}"),
             ),
@@ -228,6 +224,7 @@ class _Runner:
         }
         if self.dry_run:
             self.result.plan = mixing.plan(parts, seed=recipe.seed, size=recipe.size)
+            mixing.check_expectations(self.result.plan, recipe.expect or mixing.Expect())
         return self._version_step(
             "mix",
             key,
@@ -251,6 +248,7 @@ class _Runner:
         if record:
             version = self.store.open_build(record["version"], record["build"])
             if version is not None:
+                version.check_whole()
                 if not self.dry_run:
                     self.store.point(version)
                 self._report(step, "cached", version.ref, version.rows, 0.0)
@@ -281,6 +279,8 @@ class _Runner:
 
     def _origin(self, step: str) -> Origin:
         data = self.recipe.model_dump(mode="json", exclude_unset=True, exclude={"root"})
+        for name, hub in self.pinned.items():
+            data["sources"][name]["hub"] = hub
         return Origin(recipe=data, root=str(self.loaded.root), step=step)
 
 

@@ -31,7 +31,7 @@ from typing import Any, Literal, get_args
 
 import pyarrow as pa
 
-from tulu_data.adapters import FIELDS
+from tulu_data.adapters import FIELDS, KNOWN
 from tulu_data.chunk import CHUNK_BYTES, CHUNK_RECORDS, Chunk, Raw, batched
 from tulu_data.errors import InputError, UsageError, nearest
 from tulu_data.hub import Hub, hub
@@ -108,9 +108,25 @@ def _refuse(error: OSError) -> None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for at, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(at, name) for name in names if not name.startswith("."))
+    """The files of a folder, each real folder once: links are followed after it, so that they lead to what is new."""
+    seen: set[Path] = set()
+    todo = [folder]
+    for top in todo:
+        for at, folders, names in os.walk(top, onerror=_refuse):
+            real = Path(at).resolve()
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            todo += [path for name in folders if (path := Path(at, name)).is_symlink()]
+            yield from (Path(at, name) for name in names if not name.startswith("."))
+
+
+def _refuse_pipe(path: Path, spec: str) -> None:
+    is_stdin = path.name == "-" and not path.exists()
+    if is_stdin or path.is_fifo() or path.is_char_device() or path.is_socket():
+        raise InputError(f"{spec}: is a pipe, which cannot be read twice; save it to a file first, and name that")
 
 
 def expand(spec: str | Path) -> list[Path]:
@@ -121,10 +137,13 @@ def expand(spec: str | Path) -> list[Path]:
     path = Path(spec).expanduser()
     with _reading(path, str(spec)):
         is_file, is_folder = path.is_file(), path.is_dir()
+    _refuse_pipe(path, str(spec))
     if is_file:
         return [path]
     if is_folder:
         found = sorted(p for p in _walk(path) if _suffix_format(p.name) and p.name not in SIDE_FILES)
+        for file in found:
+            _refuse_pipe(file, str(file))
         if not found:
             raise InputError(f"{spec}: the folder holds no data file; looked for {', '.join(SUFFIXES)}, or name a file")
         return found
@@ -276,6 +295,8 @@ def _object_items(text: JsonText, name: str) -> Iterator[Item]:
 def _as_raw(place: str, index: int, value: Any) -> Raw:
     if isinstance(value, dict):
         return Raw(place, index, value, None)
+    if isinstance(value, list) and value and all(isinstance(m, dict) and {"role", "from"} & m.keys() for m in value):
+        return Raw(place, index, None, 'is a list of messages; write it as {"messages": [...]}')
     shown = json.dumps(value, ensure_ascii=False)
     shown = shown if len(shown) <= 40 else shown[:39] + "…"
     return Raw(place, index, None, f"must be a JSON object with named fields, got {shown}")
@@ -315,6 +336,12 @@ def _is_header(cells: Sequence[str]) -> bool:
     return all(named) and len(set(named)) == len(named) and any(c.strip().lower() in FIELDS for c in named)
 
 
+def _spelled(cells: Sequence[str]) -> tuple[str, ...]:
+    """A header's names, those of well-known fields in lower case."""
+    names = tuple(cell.strip() for cell in cells)
+    return tuple(low if (low := name.lower()) in KNOWN and low not in names else name for name in names)
+
+
 def _columns(first: Sequence[str], name: str, options: ReadOptions) -> tuple[tuple[str, ...], bool]:
     """The columns' names, and whether the first row is a header."""
     is_header = _is_header(first) if options.header is None else options.header
@@ -324,7 +351,7 @@ def _columns(first: Sequence[str], name: str, options: ReadOptions) -> tuple[tup
             f"{name}: its first row names no known field ({shown[:160]}); "
             f"pass --columns with the {len(first)} names, or --header if that row is the header"
         )
-    columns = options.columns or tuple(cell.strip() for cell in first)
+    columns = options.columns or _spelled(first)
     twice = next((c for c in columns if columns.count(c) > 1), None)
     if twice is not None:
         raise InputError(f"{name}: column {twice!r} is there twice; rename one, or pass --columns")

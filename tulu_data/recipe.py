@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tulu_data.store import check_name
 from tulu_data.strict import Strict, load_yaml, validate
 from tulu_data.take import Take
 
+CLEAN = "-clean"  # what the name of a decontaminated source ends with
 BUNDLED = Path(tulu_data.__file__).parent.parent / "recipes"  # beside the package, in a checkout and in a wheel
 
 
@@ -70,8 +72,14 @@ class Recipe(Strict):
                 check_name(name)
             except UsageError as e:
                 raise ValueError(str(e)) from None
-        if self.name in self.sources:
-            raise ValueError(f"the recipe and a source are both called {self.name!r}; rename one")
+        made = [self.name, *self.sources, *(f"{name}{CLEAN}" for name in self.sources if self.decontaminate)]
+        for name, times in Counter(made).items():
+            if times > 1:
+                raise ValueError(f"two results would be called {name!r}; rename the recipe or a source")
+        if self.mix is None and (self.size or self.expect):
+            raise ValueError(f"{'size' if self.size else 'expect'}: says something of a mixture, and there is no mix")
+        if self.mix is not None and not self.mix:
+            raise ValueError("mix: names no source; name at least one, or leave 'mix' out")
         for name in self.mix or {}:
             if name not in self.sources:
                 raise ValueError(f"mix.{name}: no such source; {nearest(name, self.sources, noun='source')}")
@@ -92,12 +100,16 @@ class Loaded:
 
 
 def load(spec: str | Path, overrides: Sequence[str] = ()) -> Loaded:
-    """The recipe in a file, or the bundled one of that name; `overrides` are `a.b=value` with YAML values."""
+    """The recipe in a file, or the bundled one of that name; `overrides` are `a.b=value` with YAML values.
+
+    A `root` that is overridden starts at the current folder; the recipe's own starts at its file.
+    """
     path = find(spec)
     data = load_yaml(path)
     for override in overrides:
         set_key(data, override)
-    return from_data(data, place=str(spec), base=path.parent)
+    base = Path.cwd() if any(o.startswith("root=") for o in overrides) else path.parent
+    return from_data(data, place=str(spec), base=base)
 
 
 def from_data(data: Mapping[str, Any], *, place: str, base: Path) -> Loaded:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 from tulu_data import recipe as recipes
 from tulu_data.errors import StoreError
-from tulu_data.manifest import Manifest
+from tulu_data.manifest import Input, Manifest
 from tulu_data.parquet import writer_fingerprint
 from tulu_data.pipeline import Run, run
 from tulu_data.progress import Progress
@@ -48,13 +50,11 @@ def reproduce(
     base = root or Path(origin.root)
     loaded = recipes.from_data({**origin.recipe, "root": str(base.resolve())}, place=described.ref, base=base)
     made = _result(run(loaded, store, workers=workers, progress=progress, until=origin.step), origin.step)
-    then = {i.sha256 for i in described.inputs}
-    now = {i.sha256 for i in made.manifest.inputs}
-    changed = sorted(i.uri for i in described.inputs if i.sha256 not in now)
+    changed = _changed(described.inputs, made.manifest.inputs)
     same_writer = described.writer == writer_fingerprint()
     return Reproduction(
         version=made,
-        same_inputs=then == now,
+        same_inputs=not changed,
         same_rows=made.manifest.logical.set_id == described.logical.set_id,
         same_version=made.digest == described.digest,
         same_bytes=[s.sha256 for s in made.manifest.shards] == [s.sha256 for s in described.shards]
@@ -62,6 +62,12 @@ def reproduce(
         else None,
         changed_inputs=changed,
     )
+
+
+def _changed(then: Sequence[Input], now: Sequence[Input]) -> list[str]:
+    """The inputs whose content differs, by the order in which the recipe reads them; added and lost ones too."""
+    pairs = zip_longest(then, now)
+    return [(a or b).uri for a, b in pairs if a is None or b is None or a.sha256 != b.sha256]
 
 
 def _result(finished: Run, step: str) -> Version:

@@ -219,7 +219,7 @@ def _check_message(m: Any, place: str) -> str | None:
     problem = _check_text(m.get("content"), f"{place}.content")
     if problem:
         return problem
-    if not m["content"].strip() and not m.get("tool_calls"):
+    if not m["content"].strip() and not m.get("tool_calls") and m["role"] != "tool":  # a tool may print nothing
         return f"{place}.content is empty ({m['role']} turn)"
     for k in ("name", "tool_calls", "tool_call_id"):
         if m.get(k) is not None and (problem := _check_text(m[k], f"{place}.{k}")):

@@ -3,7 +3,8 @@
     <store>/name@tv1-…/data/train-00000-of-00004.parquet   the rows
                       /manifest.json  README.md            what they are; the dataset card
                       /rejects.parquet  drops/…            what was left out, and why
-                      /builds/<id>/manifest.json           other histories that led to the same rows
+                      /builds/<id>/manifest.json           another history of the same rows; with data/ of its own
+                                                           where ids, licences, tags or other columns differ
            /refs/name                                      which version (and build) the bare name means
            /steps/<key>.json                               what a recipe's step made of which inputs
            /audits/<id>/                                   audits made by recipes
@@ -54,6 +55,7 @@ class Version:
         self.manifest = described_by
         self.build = build  # which history of these rows the manifest tells; None for the first
         self._side_folder = path / "builds" / build if build else path
+        self._data_folder = self._side_folder if (self._side_folder / "data").is_dir() else path
 
     @property
     def name(self) -> str:
@@ -83,11 +85,19 @@ class Version:
     @property
     def shards(self) -> list[Path]:
         """Its Parquet files, in row order."""
-        return [self.path / s.path for s in self.manifest.shards]
+        return [self._data_folder / s.path for s in self.manifest.shards]
 
     def side_file(self, path: str) -> Path:
         """A side file (rejects, drops) that the manifest names."""
         return self._side_folder / path
+
+    def check_whole(self) -> None:
+        """`StoreError` for the first shard that is gone or has another size than on record: a look, not a proof."""
+        for path, shard in zip(self.shards, self.manifest.shards, strict=True):
+            size = path.stat().st_size if path.is_file() else None
+            if size != shard.bytes:
+                found = "is missing" if size is None else f"has {size:,} bytes, {shard.bytes:,} on record"
+                raise StoreError(f"{path}: {found}; remove {self.path} and run again to make it anew")
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in order, one batch a row group; `columns` limits what is decoded."""
@@ -118,7 +128,12 @@ class Build:
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         write_table(target, table)
-        info = FileInfo(path=path, rows=len(table), bytes=target.stat().st_size, sha256=file_sha256(target))
+        return self.add_file(path, len(table))
+
+    def add_file(self, path: str, rows: int) -> str:
+        """Records a side table that was written into the build's folder already; gives its path back."""
+        target = self.folder / path
+        info = FileInfo(path=path, rows=rows, bytes=target.stat().st_size, sha256=file_sha256(target))
         self._files.append(info)
         return path
 
@@ -330,17 +345,19 @@ class Store:
             self._replace(target, text)
 
     def _add_build(self, folder: Path, target: Path, described: Manifest) -> str | None:
-        """The rows are published already: keep this history beside the first one, unless it is known."""
+        """The rows are published already: keep this history beside the first one, unless it is known.
+
+        It keeps its own shards only where their bytes differ: in what the digests leave out, or by the writer.
+        """
         build = described.build_id()
         first = manifest.load(target / "manifest.json")
         if first.build_id() == build:
             return None
         final = target / "builds" / build
         if not final.is_dir():
-            shutil.rmtree(folder / "data")
-            # The shards that stay are the first build's, and so is the writer that made them.
-            _write_description(folder, described.model_copy(update={"shards": first.shards, "writer": first.writer}))
-            _flush(folder)
+            if [s.sha256 for s in described.shards] == [s.sha256 for s in first.shards]:
+                shutil.rmtree(folder / "data")
+                fsync(folder)
             final.parent.mkdir(exist_ok=True)
             _rename_unless_there(folder, final)
             fsync(final.parent)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
+# C0 and C1 but line feed and tab, DEL, line and paragraph separators, bidi embeddings, overrides and isolates
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 WIDE = 200  # columns of a table that goes to a file or a pipe
 
 
@@ -42,6 +45,15 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
     click.echo()
 
 
+def printable(text: str) -> str:
+    """Text from data, safe to print: control characters and bidi overrides are shown, not obeyed.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return _UNSAFE.sub(lambda m: m.group().encode("unicode_escape").decode(), text)
+
+
 def cell(value: Any) -> str:
     """A value as a table shows it."""
     if value is None:
@@ -52,7 +64,7 @@ def cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.1f}"
-    return str(value)
+    return printable(str(value))
 
 
 def percent(part: int, whole: int) -> str:

@@ -49,6 +49,8 @@ class Take(Strict):
             raise ValueError(
                 f"must say what it counts, got {data!r}; write {{all: true}}, {{count: N}}, {{fraction: F}}"
             )
+        if not set(data) <= set(cls.model_fields):
+            return data  # an unknown key may be the amount, misspelt: that is what the error must say
         given = [a for a in AMOUNTS if data.get(a) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
@@ -90,9 +92,12 @@ def splitmix64(x: U64) -> U64:
     """The finaliser of splitmix64: a bijection of 64 bits that scatters its input. `(n,)` → `(n,)`."""
     with np.errstate(over="ignore"):
         x = x + GOLDEN
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
+        x ^= x >> np.uint64(30)
+        x *= np.uint64(0xBF58476D1CE4E5B9)
+        x ^= x >> np.uint64(27)
+        x *= np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+        return x
 
 
 def salt(seed: int, *purpose: str) -> np.uint64:
@@ -114,15 +119,17 @@ def select(candidates: Candidates, take: Take, *, rows: int | None, seed: int, s
     """
     n = len(candidates.row)
     key = keys(candidates.sha, candidates.occurrence, salt(seed, "select", source))
-    order = np.lexsort((candidates.occurrence, candidates.sha, key))
+    order = ranked(key, candidates.sha, candidates.occurrence)
     if take.stratify:
         assert candidates.stratum is not None
         order = _stratified(order, candidates.stratum)
     wanted = _wanted(candidates, take, rows, order, place)
     if wanted > n * take.repeat:
         raise RecipeError(_too_few(take, wanted, n, place))
+    if wanted <= n:
+        return Selected(candidates.row[order[:wanted]], np.broadcast_to(np.int64(0), wanted))
     ranks = np.arange(wanted, dtype=np.int64)
-    return Selected(candidates.row[order[ranks % max(n, 1)]], ranks // max(n, 1))
+    return Selected(candidates.row[order[ranks % n]], ranks // n)
 
 
 def _wanted(candidates: Candidates, take: Take, rows: int | None, order: I64, place: str) -> int:
@@ -191,14 +198,43 @@ def _stratified(order: I64, stratum: I64) -> I64:
     return order[np.lexsort((np.arange(len(order)), (rank + 0.5) / sizes[strata]))]
 
 
+def ranked(first: U64 | I64, *others: U64 | I64) -> I64:
+    """The order of rows by `first`, then by the others, then as they stand. `(n,)` each → `(n,)`.
+
+    The others are looked at only where `first` repeats: two keys of 64 bits hardly ever are the same.
+    """
+    order = np.argsort(first)
+    tied = _tied(first[order])
+    if len(tied):
+        rows = order[tied]
+        order[tied] = rows[np.lexsort((rows, *(key[rows] for key in reversed(others)), first[rows]))]
+    return order
+
+
+def repeated(words: U64) -> I64:
+    """The rows, ascending, whose word another row has too."""
+    order = np.argsort(words)
+    return np.sort(order[_tied(words[order])])
+
+
+def _tied(ordered: U64 | I64) -> I64:
+    """The places of a sorted array whose value also stands next to them."""
+    same = ordered[1:] == ordered[:-1]
+    tied = np.zeros(len(ordered), bool)
+    tied[1:] = same
+    tied[:-1] |= same
+    return np.flatnonzero(tied)
+
+
 def occurrences(sha: npt.NDArray[np.uint8], tie_break: npt.NDArray[np.int64]) -> I64:
     """For each row the number of equal rows before it, in the order of `tie_break`. `(n, 32)` bytes → `(n,)`."""
-    words = np.ascontiguousarray(sha).view(np.uint64)
-    order = np.lexsort((tie_break, words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
+    result = np.zeros(len(sha), np.int64)
+    rows = repeated(np.ascontiguousarray(sha[:, :8]).view(np.uint64).ravel())
+    words = np.ascontiguousarray(sha[rows]).view(np.uint64)
+    order = np.lexsort((tie_break[rows], words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
     ordered = words[order]
     new = np.ones(len(order), bool)
     new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     start = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
-    result = np.empty(len(order), np.int64)
-    result[order] = np.arange(len(order)) - start
+    result[rows[order]] = np.arange(len(order)) - start
     return result

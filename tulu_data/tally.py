@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tulu_data.manifest import Logical, SourceStats
 from tulu_data.rows import DIGEST_BYTES, digest_matrix, order_id, set_id
+from tulu_data.take import repeated
 
 UNSTATED = "unstated"  # the licence of rows whose source states none
 
@@ -63,7 +64,9 @@ class Tally:
 
     def digests(self) -> npt.NDArray[np.uint8]:
         """The row digests so far, in order: `(rows, 32)` bytes."""
-        return np.concatenate(self._digests) if self._digests else np.empty((0, DIGEST_BYTES), np.uint8)
+        whole = np.concatenate(self._digests) if self._digests else np.empty((0, DIGEST_BYTES), np.uint8)
+        self._digests = [whole]
+        return whole
 
     def logical(self) -> Logical:
         """The identities and counts of all rows so far."""
@@ -100,10 +103,12 @@ class Tally:
         if len(digests) == 0:
             return dict.fromkeys(self._sources, 0)
         codes = np.concatenate(self._codes)
-        words = np.ascontiguousarray(digests).view(np.uint64)
-        order = np.lexsort((words[:, 1], words[:, 0], codes))  # 128 bits tell digests apart
-        codes, words = codes[order], words[order]
-        first = np.ones(len(codes), bool)
-        first[1:] = (codes[1:] != codes[:-1]) | (words[1:, :2] != words[:-1, :2]).any(axis=1)
-        counts = np.bincount(codes[first], minlength=len(self._sources))
-        return {name: int(n) for name, n in zip(self._sources, counts, strict=True)}
+        rows = repeated(np.ascontiguousarray(digests.view(np.uint64)[:, 0]))
+        words = digests[rows].view(np.uint64)
+        of_source = codes[rows]
+        order = np.lexsort((words[:, 1], words[:, 0], of_source))  # 128 bits tell digests apart
+        of_source, words = of_source[order], words[order]
+        same = (of_source[1:] == of_source[:-1]) & (words[1:, :2] == words[:-1, :2]).all(axis=1)
+        unique = np.bincount(codes, minlength=len(self._sources))
+        unique -= np.bincount(of_source[1:][same], minlength=len(self._sources))
+        return {name: int(n) for name, n in zip(self._sources, unique, strict=True)}

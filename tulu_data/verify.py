@@ -43,7 +43,7 @@ def verify(version: Version, level: int = 1, *, workers: int = 1, progress: Prog
     progress = progress or Silent()
     problems = list(_check_identity(version))
     files: list[tuple[Path, ShardInfo | FileInfo]] = [
-        *((version.path / shard.path, shard) for shard in version.manifest.shards),
+        *zip(version.shards, version.manifest.shards, strict=True),
         *((version.side_file(file.path), file) for file in version.manifest.files),
     ]
     with progress.task(f"hash {version.ref}", len(files)) as advance:

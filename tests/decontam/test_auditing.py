@@ -1,14 +1,16 @@
+import errno
 import json
 import random
 
 import pytest
 
-from decontam.auditing import audit
-from decontam.dropping import decontamination_record, drops_table, kept_mask
+from decontam.auditing import audit, audit_id
+from decontam.dropping import decontamination_record, drops_table, kept_mask, leaving
 from decontam.evidence import SNIPPET_CHARS, Span, snippet
 from decontam.result import Audit
 from decontam.verdicts import Settings
-from tulu_data.errors import InputError, UsageError
+from tulu_data.errors import InputError, StoreError, UsageError
+from tulu_data.parquet import write_table
 
 QUESTION = "Janet’s ducks lay 16 eggs per day and she eats three of them for breakfast every morning"
 OTHER = "A robe takes two bolts of blue fibre and half that much white fibre so how many bolts"
@@ -81,7 +83,7 @@ def test_two_percent_of_a_suite_is_not_contamination(make_set, make_suite):
     assert at.evals["verdict"].to_pylist() == ["clean", "clean"]
     assert above.evals["verdict"].to_pylist() == ["drop rows", "drop set"]
     assert (at.manifest["sets"]["x"]["dropped"], above.manifest["sets"]["x"]["dropped"]) == (0, 4)
-    assert above.rows["reason"].to_pylist() == ["its set is contaminated by unseen"] * 3
+    assert above.rows["reason"].to_pylist() == ["its set is dropped: contaminated by unseen"] * 3
 
 
 def test_only_chosen_layers_count_and_all_are_reported(make_set, make_suite):
@@ -155,6 +157,22 @@ def test_the_id_hangs_on_content_and_settings_alone(make_set, make_suite, small)
     assert len({found.id, *(o.id for o in others)}) == 5
 
 
+def test_the_id_is_known_without_reading_a_row(small):
+    train, suites = small
+    assert audit_id([train], suites, Settings()) == audit([train], suites).id
+
+
+def test_instances_that_repeat_inside_a_suite_are_counted(make_set, make_suite):
+    suites = [make_suite("a", [QUESTION, OTHER, QUESTION, f"{QUESTION}!", "?"]), make_suite("b", [OTHER, "?", "!"])]
+    found = audit([make_set("x", [QUESTION])], suites)
+    assert [s["repeated"] for s in found.manifest["suites"]] == [2, 0]
+
+
+def test_an_audit_prints_as_one_short_line(small):
+    found = audit([small[0]], small[1])
+    assert repr(found) == f"<Audit {found.id}: 1 sets, 2 suites, 3 pairs>"
+
+
 def test_an_audit_of_nothing_is_an_audit(make_set, make_suite):
     found = audit([make_set("empty", [])], [make_suite("s", ["?!", LONG[0]])])
     assert (len(found.pairs), len(found.rows)) == (0, 0)
@@ -193,6 +211,11 @@ def test_another_audit_is_never_overwritten(small, tmp_path):
         ("manifest.json", None, r"^\S+/a: holds no audit \(manifest\.json is missing\); run tulu audit$"),
         ("manifest.json", b"{", r"^\S+/manifest\.json: cannot be read \([^\n]+\); run tulu audit again$"),
         ("manifest.json", b"{}", r"^\S+: format is None, not 'tulu-audit/1'; run tulu audit again$"),
+        (
+            "manifest.json",
+            b'{"format": "tulu-audit/1", "id": "ta1-0"}',
+            r"^\S+/manifest\.json: has no 'engine'; run tulu audit again$",
+        ),
         ("pairs.parquet", None, r"^\S+/pairs\.parquet: is missing; run tulu audit again$"),
         ("rows.parquet", b"PAR", r"^\S+/rows\.parquet: cannot be read \([^\n]+\); run tulu audit again$"),
     ],
@@ -204,15 +227,46 @@ def test_a_damaged_audit_is_one_line(small, tmp_path, name, content, message):
         Audit.load(folder)
 
 
+def test_a_place_that_cannot_be_written_is_one_line(small, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    message = r"/file\S*: cannot write \(Not a directory\); make it writable, or choose another place with -o$"
+    with pytest.raises(StoreError, match=message):
+        audit([small[0]], small[1]).save(tmp_path / "file" / "a")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(small, tmp_path, monkeypatch):
+    def fill(path, table):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("decontam.result.write_table", fill)
+    with pytest.raises(StoreError, match=r"cannot write \(No space left on device\); free space, or [^\n]+ with -o$"):
+        audit([small[0]], small[1]).save(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_audit_saved_meanwhile_by_another_process_is_kept(small, tmp_path, monkeypatch):
+    found = audit([small[0]], small[1])
+
+    def write_and_be_overtaken(path, table):
+        write_table(path, table)
+        if path.name == "rows.parquet":
+            monkeypatch.undo()
+            found.save(tmp_path / "a")
+
+    monkeypatch.setattr("decontam.result.write_table", write_and_be_overtaken)
+    assert Audit.load(found.save(tmp_path / "a")).id == found.id
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 # ------------------------------------------------------------ drop
 
 
 def test_dropped_rows_leave_and_the_record_says_why(small):
     train, suites = small
     found = audit([train], suites)
-    mask = kept_mask(found, "train", train.table["row_sha"], digest=train.digest)
+    mask = kept_mask(leaving(found, train), train.table["row_sha"])
     assert mask.tolist() == [True, False, True, False]
-    drops = drops_table(found, "train").to_pylist()
+    drops = drops_table(found, train).to_pylist()
     assert [(d["row_sha"], d["reason"], d["suite"]) for d in drops] == [
         (train.table["row_sha"][1].as_py(), "overlaps gsm, other", "gsm"),
         (train.table["row_sha"][3].as_py(), "overlaps other", "other"),
@@ -232,21 +286,30 @@ def test_a_drop_names_the_suite_that_acts(make_set, make_suite):
     suites = [make_suite("calm", [LONG[0], *[f"{i} {OTHER}" for i in range(99)]]), make_suite("hot", LONG[1:3])]
     found = audit([train], suites, Settings(policy="tulu3"))
     assert found.evals["verdict"].to_pylist() == ["clean", "drop rows"]
-    assert drops_table(found, "x")["suite"].to_pylist() == ["hot", "hot"]
+    assert drops_table(found, train)["suite"].to_pylist() == ["hot", "hot"]
 
 
-def test_of_a_dropped_set_no_row_stays(make_set, make_suite):
-    train = make_set("x", [LONG[0], "harmless"])
+def test_of_a_dropped_set_no_row_stays_and_every_row_is_listed(make_set, make_suite):
+    train = make_set("x", ["harmless", "also harmless", LONG[0], "the last"], batch_rows=2)
     found = audit([train], [make_suite("u", LONG[:5], "unseen")], Settings(policy="tulu3"))
-    assert kept_mask(found, "x", train.table["row_sha"], digest=train.digest).tolist() == [False, False]
-    assert decontamination_record(found, "x")["rows_dropped"] == 2
+    assert not kept_mask(leaving(found, train), train.table["row_sha"]).any()
+    assert decontamination_record(found, "x")["rows_dropped"] == 4
+    drops = drops_table(found, train).to_pylist()
+    assert [d["row_sha"] for d in drops] == train.table["row_sha"].to_pylist()
+    assert {d["reason"] for d in drops} == {"its set is dropped: contaminated by u"}
+    assert [(d["suite"], d["instance_id"], d["span"]) for d in drops] == [
+        (None, None, None),
+        (None, None, None),
+        ("u", "0", LONG[0]),
+        (None, None, None),
+    ]
 
 
 def test_policy_none_reports_and_keeps(small):
     train, suites = small
     found = audit([train], suites, Settings(policy="none"))
     assert found.evals["contaminated"].to_pylist() == [True, True]
-    assert kept_mask(found, "train", train.table["row_sha"], digest=train.digest).all()
+    assert kept_mask(leaving(found, train), train.table["row_sha"]).all()
 
 
 def test_an_audit_of_other_rows_is_refused(small, make_set):
@@ -255,6 +318,6 @@ def test_an_audit_of_other_rows_is_refused(small, make_set):
     changed = make_set("train", ["nothing"])
     message = rf"^train: audit {found.id} was made of \w{{16}}, not of \w{{16}}; run tulu audit again$"
     with pytest.raises(InputError, match=message):
-        kept_mask(found, "train", changed.table["row_sha"], digest=changed.digest)
+        leaving(found, changed)
     with pytest.raises(InputError, match=r"does not cover 'tran'; did you mean 'train'\?$"):
-        drops_table(found, "tran")
+        drops_table(found, make_set("tran", ["nothing"]))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from decontam.step import bundled_suites
 from decontam.suites import FieldText, Instance, load_suites, read_suite, read_suites, suite_of
 from tulu_data.chunk import Raw, batched
 from tulu_data.errors import TuluError
@@ -63,6 +64,10 @@ def test_the_digest_is_of_the_content_alone(tmp_path):
         ),
         ("suites: {toy: {group: dev, fields: [q]}}", "{file}: suites.toy: takes exactly one of path, hub"),
         (
+            "suites: {toy: {group: dev, path: x, split: test, fields: [q]}}",
+            "{file}: suites.toy: split goes with hub; remove it, or let path name the files of that split",
+        ),
+        (
             "suites:\n  toy: {group: dev, path: x, fields: [q]}\n  toy: {group: dev, path: y, fields: [q]}",
             "{file}:3: key 'toy' appears twice; remove or rename one",
         ),
@@ -81,11 +86,20 @@ def test_a_missing_suites_file_is_one_line(tmp_path):
     assert str(caught.value) == f"{tmp_path / 'none.yaml'}: no such file"
 
 
+@pytest.mark.parametrize("path", bundled_suites().values(), ids=bundled_suites())
+def test_the_bundled_suites_are_declared_well(path):
+    assert load_suites(path)
+
+
 @pytest.mark.parametrize(
     ("records", "message"),
     [
         ([{"id": 1, "question": "Who?"}], "suite 'toy': toy.jsonl.gz:1: has no field 'q'; fields seen: id, question"),
-        ([{"q": "Who?"}], "suite 'toy': toy.jsonl.gz:1: has no field 'id'; fields seen: q"),
+        (
+            [{"id": 1, "q": "Who?"}, {"q": "Why?"}],
+            "suite 'toy': toy.jsonl.gz:2: has no field 'id'; fields seen: q; name another with instance_id, "
+            "or leave instance_id and the column id out: they are numbered then",
+        ),
         (
             [{"id": None, "q": "Who?"}],
             "suite 'toy': toy.jsonl.gz:1: id is None; an instance id must be text or a whole number",
@@ -107,6 +121,19 @@ def test_wrong_content_is_one_line(tmp_path, records, message):
     with pytest.raises(TuluError) as caught:
         read_suite(spec)
     assert str(caught.value) == message
+
+
+def test_instances_without_an_id_are_numbered_by_position(tmp_path):
+    text = "root: data\nsuites: {toy: {group: dev, path: toy.jsonl.gz, fields: [q]}}"
+    [spec] = load_suites(write(tmp_path, text, [{"q": "Who?"}, {"q": "Why?"}]))
+    assert [i.id for i in read_suite(spec).instances] == ["#0", "#1"]
+
+
+def test_an_id_column_that_is_named_must_be_there(tmp_path):
+    text = "root: data\nsuites: {toy: {group: dev, path: toy.jsonl.gz, fields: [q], instance_id: key}}"
+    [spec] = load_suites(write(tmp_path, text, [{"q": "Who?"}]))
+    with pytest.raises(TuluError, match=r"^suite 'toy': \S+:1: has no field 'key'; fields seen: q; name another with "):
+        read_suite(spec)
 
 
 def test_an_unreadable_line_names_its_place(tmp_path):

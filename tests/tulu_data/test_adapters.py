@@ -70,6 +70,11 @@ SHAPES: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
         [{"messages": QA, "license": "MIT", "tags": ["a"]}],
     ),
     ("messages", {"messages": json.dumps(QA)}, [{"messages": QA}]),
+    (
+        "messages",
+        {"messages": [U("2+2?"), A("4") | {"weight": 1, "refusal": None, "reasoning_content": ""}]},
+        [{"messages": QA}],
+    ),
     ("messages", {"messages": {"role": ["user", "assistant"], "content": ["2+2?", "4"]}}, [{"messages": QA}]),
     (
         "messages",
@@ -441,6 +446,21 @@ def conversation(*entries: Any) -> dict[str, Any]:
             "messages[0].content[0] must be a text part, got 'image_url'; only text is read",
         ),
         (
+            "messages",
+            conversation(U("q"), A("a") | {"reasoning_content": "hm"}),
+            "messages[1].reasoning_content is not read, got 'hm'; write it into the content, or remove the field",
+        ),
+        (
+            "messages",
+            conversation(U("q"), A("a") | {"refusal": "no"}),
+            "messages[1].refusal is not read, got 'no'; write it as the content, or remove the record",
+        ),
+        (
+            "messages",
+            conversation(U("q"), A("a") | {"weight": 0}),
+            "messages[1].weight is 0, but every turn is trained on; remove the turn or the field",
+        ),
+        (
             "sharegpt",
             {"conversations": [{"from": "human", "value": 1}]},
             "conversations[0].value must be text, got int 1",
@@ -539,9 +559,96 @@ def test_a_sample_nothing_fits_says_the_fields_the_nearest_adapter_and_the_remed
     with pytest.raises(InputError) as e:
         sniff([{"id": 1, "frage": "q", "instruction": "x"}, {"antwort": "a"}], kind="rlvr")
     assert str(e.value) == (
-        "no adapter fits: the fields are id, frage, instruction, antwort; nearest is rlvr "
-        "(0 of 2 records: messages is missing); pass --adapter NAME, one of rlvr, rlvr-question"
+        "no adapter fits: the fields are id, frage, instruction, antwort, of which none is read; "
+        "rename them, as to prompt and response; pass --adapter NAME, one of rlvr, rlvr-question"
     )
+
+
+NEAREST = [
+    (
+        {"messages": [S("s"), A("a")]},
+        "records look like 'messages', but 0 of 1 pass: messages[1]: assistant cannot come after system; expected user",
+    ),
+    (
+        {"messages": [U("q"), A("")]},
+        "records look like 'messages', but 0 of 1 pass: messages[1].content is empty (assistant turn)",
+    ),
+    (
+        {"conversations": [{"from": "narrator", "value": "x"}]},
+        "records look like 'sharegpt', but 0 of 1 pass: conversations[0].from 'narrator' is unknown; known roles: ",
+    ),
+    (
+        {"question": "q", "answer": True},
+        "records look like 'prompt-response', but 0 of 1 pass: answer must be text, got bool True",
+    ),
+    ({"instruction": "q", "output": True}, "records look like 'alpaca', but 0 of 1 pass: output must be text, "),
+    ({"id": 1, "frage": "q"}, "the fields are id, frage, of which none is read; rename them, "),
+    (
+        {"id": 1, "question": "q", "ground_truth": "4"},
+        "the fields are id, question, ground_truth; nearest is rlvr-question (0 of 1 records: verifier is missing); ",
+    ),
+    (
+        {"prompt": "q", "completion": "a", "label": False},
+        "label: a KTO record says whether its completion is wanted; keep the wanted ones and remove the field "
+        "(1 of 1 records); pass --adapter NAME, one of ",
+    ),
+    ({"question": "q", "response": "a", "label": "true"}, "label: a KTO record"),
+    ({"messages": QA, "kto_tag": True}, "kto_tag: a KTO record"),
+    (
+        {"message_id": "m", "parent_id": None, "role": "prompter", "text": "q"},
+        "message_id: messages of a tree, one per record; give the trees (1 of 1 records)",
+    ),
+    (
+        {"prompt": "q", "responses": ["a", "b"], "scores": [1, 2]},
+        "responses: several answers to a prompt; write the best as 'response', or two as 'chosen' and 'rejected'",
+    ),
+    ({"prompt": "q", "choices": [{"message": A("a")}]}, "choices: several answers to a prompt"),
+    (
+        {"question": "q", "choices": ["a", "b"], "answer": 1},
+        "choices: a multiple-choice test item, not training data; write the choices into a prompt, and a response",
+    ),
+    ({"question": "q", "options": "['a', 'b']", "answerKey": "A"}, "options: a multiple-choice test item"),
+    (U("q"), 'role: each record is one message; write a whole conversation as {"messages": [...]} (1 of 1 records)'),
+    (
+        {"train": [{"prompt": "q"}], "test": [{"prompt": "r"}]},
+        "train, test: lists of records; write each list to a file of its own (1 of 1 records)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("record", "message"), NEAREST)
+def test_a_record_nothing_fits_says_what_it_looks_like_and_what_stops_it(record: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as e:
+        sniff([record])
+    assert str(e.value).startswith(f"no adapter fits: {message}")
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"prompt": "q", "completion": "a", "label": "math"}, "prompt-response"),
+        ({"prompt": "q", "completion": "a", "label": None}, "prompt-response"),
+        ({"prompt": "q", "chosen": "a", "rejected": "b", "label": 1}, "preference-explicit"),
+        ({"question": "q", "options": ["a"], "response": "a"}, "prompt-response"),
+        ({"question": "q", "answer": "a", "answers": ["a"]}, "prompt-response"),
+        ({"text": "q", "role": "user"}, "text"),
+    ],
+)
+def test_a_field_that_only_resembles_a_guarded_shape_stops_nothing(record: dict[str, Any], expected: str) -> None:
+    assert sniff([record]).adapter == expected
+
+
+def test_a_guarded_shape_is_read_by_the_adapter_or_as_the_prompts_that_are_asked_for() -> None:
+    kto = {"prompt": "q", "completion": "a", "label": True}
+    assert sniff([kto], kind="prompt").adapter == "prompt"
+    assert sniff([{"prompt": "q", "responses": ["a", "b"]}], kind="prompt").adapter == "prompt"
+    assert convert(adapter("prompt-response"), kto)[0]["messages"] == [U("q"), A("a")]
+
+
+def test_a_sample_of_which_few_pass_says_how_many() -> None:
+    with pytest.raises(InputError, match=r"look like 'alpaca', but 1 of 3 pass: output must be text"):
+        sniff([{"instruction": "q", "output": a} for a in (True, "a", True)])
 
 
 def test_an_empty_sample_and_an_unknown_kind_are_refused() -> None:

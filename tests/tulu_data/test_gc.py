@@ -57,9 +57,7 @@ def full(store, make_version):
     audit(store, "ta1-kept")
     audit(store, "ta1-lost")
     store.write_json("steps/kept.json", {"version": other_history.ref, "build": other_history.build})
-    store.write_json("steps/audit.json", {"audit": "audits/ta1-kept"})
     store.write_json("steps/old.json", {"version": old.ref, "build": None})
-    store.write_json("steps/lost-audit.json", {"audit": "audits/ta1-lost"})
     store.write_json("steps/gone.json", {"version": "a@tv1-0", "build": None})
     store.write_json("steps/list.json", [1])
     store.write_json("steps/empty.json", {})
@@ -79,7 +77,6 @@ def full(store, make_version):
         old.ref: "no name stands for it",
         "audits/ta1-lost": "no kept version records it",
         "steps/old.json": "its result is gone",
-        "steps/lost-audit.json": "its result is gone",
     }
     return always, unreferenced
 

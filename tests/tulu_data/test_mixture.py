@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tulu_data import mixture as mixing
-from tulu_data import parquet
+from tulu_data import parquet, shuffle
 from tulu_data.errors import GateError, RecipeError
 from tulu_data.mixture import Expect, Part, Size, check_expectations, mix, plan
 from tulu_data.rows import KINDS, Row
@@ -40,7 +40,7 @@ def small_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several shards, row groups, and shards per spill file, out of few rows."""
     for name, value in SMALL.items():
         monkeypatch.setattr(parquet, name, value)
-    monkeypatch.setattr(mixing, "MAX_SPILL_FILES", 3)
+    monkeypatch.setattr(shuffle, "MAX_SPILL_FILES", 3)
 
 
 def chat(question: str, answer: str = "yes", **more: Any) -> Row:
@@ -171,12 +171,33 @@ def test_the_same_mixture_twice_writes_nothing_the_second_time(store, make_versi
     assert mix(store, "m", [part(a, count=7)], seed=2).digest != first.digest
 
 
+@pytest.mark.parametrize(("files", "opened"), [(1, 1), (5, 5), (20, 14), (30, 27), (1_000, 40)])
+@pytest.mark.usefixtures("small_layout")
+def test_the_bytes_do_not_depend_on_how_many_files_the_rows_pass_through(
+    store, make_version, monkeypatch, files, opened
+):
+    a = make_version(store, "a", texts(60))
+    expected = mix(store, "m", [part(a, all=True, repeat=2)])
+    spills = []
+    close = shuffle._Spill.close
+
+    def watched(self: Any) -> None:
+        spills.append(len(self.paths))
+        close(self)
+
+    monkeypatch.setattr(shuffle._Spill, "close", watched)
+    monkeypatch.setattr(shuffle, "MAX_SPILL_FILES", files)
+    found = mix(store, "other", [part(a, all=True, repeat=2)], workers=2)
+    assert [s.sha256 for s in found.manifest.shards] == [s.sha256 for s in expected.manifest.shards]
+    assert (len(found.shards), spills) == (14, [opened])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("small_layout")
 def test_rows_of_every_kind_move_unchanged(store, make_version, kind):
     a = make_version(store, "a", [f"größer {i} 日本" for i in range(40)], kind)
     made = mix(store, "m", [part(a, all=True)], workers=2)
-    assert len(made.shards) > mixing.MAX_SPILL_FILES
+    assert len(made.shards) > shuffle.MAX_SPILL_FILES
     assert made.kind == kind
     assert sorted(made.table().to_pylist(), key=lambda r: r["id"]) == sorted(
         a.table().to_pylist(), key=lambda r: r["id"]
@@ -370,14 +391,14 @@ def test_copies_and_duplicates_do_not_stand_side_by_side(store, make_rows, make_
 def test_a_group_that_counts_many_times_over_is_moved_in_pieces(store, make_version, monkeypatch):
     a = make_version(store, "a", texts(10))
     sizes = []
-    append = mixing._Spill.append
+    append = shuffle._Spill.append
 
     def watched(self: Any, table: pa.Table, dest: Any) -> None:
         sizes.append(len(table))
         assert (np.diff(dest) > 0).all()
         append(self, table, dest)
 
-    monkeypatch.setattr(mixing._Spill, "append", watched)
+    monkeypatch.setattr(shuffle._Spill, "append", watched)
     made = mix(store, "m", [part(a, all=True, repeat=30)])
     assert sizes == [10] * 30
     assert Counter(contents(made)) == Counter(contents(a) * 30)
@@ -476,6 +497,27 @@ def test_what_cannot_be_mixed_is_refused_in_one_line(store, make_version):
         assert str(caught.value) == message
 
 
+def test_token_counts_of_different_tokenizers_are_not_added_up(store, make_version, make_rows):
+    a = make_version(store, "a", texts(10))
+    b = make_version(store, "b", make_rows("b", texts(10, "b")), tokenizer="x")
+    mixed = mix(store, "mixed", [part(a, count=1), part(b, count=1)])
+    bare = make_version(store, "bare", texts(3, "bare"), tokenizer=None)
+    refused: list[tuple[list[Part], Size | None, str]] = [
+        ([part(a, tokens=5), part(b, tokens=5)], None, "a: words/1, b: x"),
+        ([part(a, weight=1), part(b, all=True)], Size(tokens=90), "a: words/1, b: x"),
+        ([part(a, weight=1), part(mixed, all=True)], Size(tokens=90), "a: words/1, mixed: unknown"),
+    ]
+    for parts, size, named in refused:
+        with pytest.raises(RecipeError) as caught:
+            plan(parts, size=size)
+        expected = f"mix: parts count tokens with different tokenizers ({named}); ingest them with one"
+        assert str(caught.value) == expected
+    for parts in ([part(a, tokens=5), part(b, all=True)], [part(a, count=1), part(b, count=1)]):
+        assert plan(parts).tokens is None
+    with pytest.raises(RecipeError, match=r"mix\.bare\.tokens: the source has no token counts"):
+        plan([part(a, tokens=5), part(bare, tokens=5)])
+
+
 @pytest.mark.parametrize(
     ("where", "reason"),
     [
@@ -530,7 +572,7 @@ def test_expectations_that_hold_and_unknown_token_counts(store, make_version):
 
 def test_a_failure_while_rows_move_leaves_nothing(store, make_version, monkeypatch):
     a = make_version(store, "a", texts(10))
-    monkeypatch.setattr(mixing, "write_shard", lambda *args: (_ for _ in ()).throw(ZeroDivisionError()))
+    monkeypatch.setattr(shuffle, "write_shard", lambda *args: (_ for _ in ()).throw(ZeroDivisionError()))
     for workers in (1, 2):
         with pytest.raises(ZeroDivisionError):
             mix(store, "m", [part(a, all=True)], workers=workers)

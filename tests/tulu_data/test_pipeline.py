@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tulu_data import ingestion
 from tulu_data import recipe as recipes
 from tulu_data.errors import GateError, InputError, StoreError
 from tulu_data.pipeline import run
@@ -117,7 +119,7 @@ def test_changing_one_source_runs_again_only_what_depends_on_it(tmp_path, record
     assert [s.step for s in seed.steps if s.status == "done"] == ["mix"]
 
 
-def test_the_version_id_is_the_same_twice_permuted_resharded_and_with_any_workers(tmp_path, records):
+def test_the_version_id_is_the_same_twice_permuted_resharded_and_with_any_workers(tmp_path, records, monkeypatch):
     expected = run(write_recipe(tmp_path / "1", records), Store(tmp_path / "1" / "s")).mixture.manifest
     permuted = records[:]
     random.Random(1).shuffle(permuted)
@@ -133,6 +135,8 @@ def test_the_version_id_is_the_same_twice_permuted_resharded_and_with_any_worker
     for i in range(3):
         part = records[i * 70 : (i + 1) * 70]
         (folder / "a" / f"{i}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
+    monkeypatch.setattr(ingestion, "SMALL_BYTES", 0)  # so that reading is spread over processes too
+    variants["reading workers"] = run(write_recipe(tmp_path / "6", records), Store(tmp_path / "6" / "s"), workers=2)
     resharded = recipes.load(folder / "r.yaml", ["sources.a.path=a"])
     variants["resharded"] = run(resharded, Store(folder / "s"))
     assert {k: v.mixture.manifest.version for k, v in variants.items()} == dict.fromkeys(variants, expected.version)
@@ -209,12 +213,65 @@ def test_a_licence_that_the_policy_refuses_stops_the_run_before_the_mixture(
     assert store.latest("mixed") is None
 
 
+def test_a_changed_licence_is_that_of_the_rows_and_of_the_manifest(tmp_path, records):
+    store = Store(tmp_path / "s")
+    sources = {"a": {"path": "a.jsonl"}, "b": {"path": "b.jsonl"}}
+    before = run(write_recipe(tmp_path, records, sources=sources), store)
+    sources = {name: {**spec, "license": "odc-by"} for name, spec in sources.items()}
+    after = run(write_recipe(tmp_path, records, sources=sources, licenses={"on_unknown": "error"}), store)
+    assert after.mixture.ref == before.mixture.ref
+    for version in (after.sources["a"], after.clean["a"], after.mixture):
+        assert set(version.table(["license"])["license"].to_pylist()) == {"odc-by"}
+        assert verify(version, 3) == []
+    assert set(before.mixture.table(["license"])["license"].to_pylist()) == {None}
+    assert verify(before.mixture, 2) == []
+
+
 def test_an_expectation_that_fails_leaves_the_last_mixture_alone(tmp_path, records):
     store = Store(tmp_path / "s")
     made = run(write_recipe(tmp_path, records), store).mixture
-    with pytest.raises(GateError, match="expect.rows: 7 expected, the mixture has"):
+    with pytest.raises(GateError, match=r"expect\.rows: 7 expected, the mixture has"):
         run(write_recipe(tmp_path, records, seed=5, expect={"rows": 7}), store)
     assert store.latest("mixed") == made.ref
+
+
+def test_a_cached_version_whose_shard_is_gone_is_named_and_made_anew_once_removed(tmp_path, records):
+    loaded = write_recipe(tmp_path, records)
+    store = Store(tmp_path / "s")
+    clean = run(loaded, store).clean["a"]
+    clean.shards[0].unlink()
+    with pytest.raises(StoreError) as caught:
+        run(loaded, store)
+    assert str(caught.value) == f"{clean.shards[0]}: is missing; remove {clean.path} and run again to make it anew"
+    shutil.rmtree(clean.path)
+    assert {s.step: s.status for s in run(loaded, store).steps}["drop:a"] == "done"
+
+
+@pytest.mark.parametrize("use", ["mix", "export", "diff", "drop"])
+def test_a_damaged_shard_stops_whatever_reads_it_in_one_line(tmp_path, records, use):
+    store = Store(tmp_path / "s")
+    version = run(write_recipe(tmp_path, records), store).sources["a"]
+    shard = version.shards[0]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 1  # inside a page of text
+    shard.write_bytes(data)
+    tulu = Path(sys.executable).with_name("tulu")
+    commands = {
+        "mix": ["mix", "a:all", "-o", "m"],
+        "export": ["export", "a", "--layout", "trl", "-o", str(tmp_path / "x.parquet")],
+        "diff": ["diff", "a", "a-clean", "--examples", "300"],
+        "drop": ["audit", "a", "--suites", str(tmp_path / "suites.yaml")],
+    }
+    done = subprocess.run(
+        [tulu, *commands[use], "-q"] if use in ("mix", "drop") else [tulu, *commands[use]],
+        env=os.environ | {"TULU_STORE": str(store.root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.startswith(f"error: {shard}: cannot be read (")
+    assert done.stderr.endswith("; tulu verify says what is damaged\n")
 
 
 def published(root):

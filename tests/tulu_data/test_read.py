@@ -235,6 +235,22 @@ def test_header_says_that_an_unknown_first_row_names_the_columns(tmp_path: Path)
     assert records(path, ReadOptions(header=True)) == [{"frage": "2+2?", "antwort": "4"}]
 
 
+def test_a_header_names_well_known_fields_in_any_case(tmp_path: Path) -> None:
+    path = put(tmp_path, "a.csv", "Prompt, RESPONSE ,Label,Notes,ID\nq,a,True,n,7\n")
+    assert records(path) == [{"prompt": "q", "response": "a", "label": "True", "Notes": "n", "id": "7"}]
+    assert records(put(tmp_path, "b.csv", "prompt,Prompt\nq,r\n")) == [{"prompt": "q", "Prompt": "r"}]
+    with pytest.raises(InputError, match=r"c\.csv: column 'prompt' is there twice"):
+        records(put(tmp_path, "c.csv", "Prompt,PROMPT\nq,r\n"))
+
+
+def test_a_list_of_messages_in_place_of_a_record_is_told(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    for name, data in (("a.jsonl", json.dumps(turns) + "\n" + json.dumps(turns)), ("a.json", json.dumps([turns]))):
+        options = ReadOptions(format="jsonl" if name == "a.jsonl" else "json")
+        problems = {raw.problem for raw in read(put(tmp_path, name, data), options)}
+        assert problems == {'is a list of messages; write it as {"messages": [...]}'}
+
+
 def test_a_csv_cell_may_be_huge_and_hold_lines(tmp_path: Path) -> None:
     rows = [{"prompt": "x" * 300_000, "response": "a\nb"}, {"prompt": "p", "response": "r"}]
     path = put(tmp_path, "a.csv", delimited(rows))
@@ -627,6 +643,32 @@ def test_expand_gives_the_data_files_of_a_folder_sorted_without_hidden_and_side_
     assert [p.relative_to(tmp_path).as_posix() for p in expand(tmp_path)] == ["a/c.json.gz", "a/z.parquet", "b.jsonl"]
     assert [p.name for p in expand(str(tmp_path / "**" / "*.p*"))] == ["z.parquet"]
     assert expand(tmp_path / "README.md") == [tmp_path / "README.md"]
+
+
+def test_expand_follows_linked_folders_and_gives_each_real_folder_once(tmp_path: Path) -> None:
+    for name in ("elsewhere/deep/x.jsonl", "d/real/y.jsonl"):
+        put(tmp_path, name, "x")
+    links = {"d/out": "elsewhere", "d/again": "d/real", "elsewhere/back": "d", "d/real/up": "d", "elsewhere/self": "."}
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(tmp_path / target)
+    assert [p.relative_to(tmp_path).as_posix() for p in expand(tmp_path / "d")] == [
+        "d/out/deep/x.jsonl",
+        "d/real/y.jsonl",
+    ]
+
+
+def test_a_pipe_is_told_that_it_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d").mkdir()
+    os.mkfifo(tmp_path / "d" / "p.jsonl")
+    for spec in ("-", f"{tmp_path}/-", "d/p.jsonl", "/dev/null", "d"):
+        name = "d/p.jsonl" if spec == "d" else spec
+        with pytest.raises(InputError) as e:
+            expand(spec)
+        assert str(e.value) == (
+            f"{name}: is a pipe, which cannot be read twice; save it to a file first, and name that"
+        )
+    assert expand(put(tmp_path, "-", "x").name) == [Path("-")]
 
 
 def test_a_name_with_pattern_characters_is_a_file_if_it_exists(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ def with_key(path, value):
         ("mix.c", {"all": True}, "r.yaml: mix.c: no such source; known sources: a, b"),
         ("mix.aa", {"all": True}, "r.yaml: mix.aa: no such source; did you mean 'a'?"),
         ("sources.a.hub", "org/name", "r.yaml: sources.a: takes exactly one of path, hub"),
-        ("name", "a", "r.yaml: the recipe and a source are both called 'a'; rename one"),
+        ("name", "a", "r.yaml: two results would be called 'a'; rename the recipe or a source"),
+        ("mix.a", {"coutn": 5}, "r.yaml: mix.a.coutn: unknown key; did you mean 'count'?"),
+        ("mix", {}, "r.yaml: mix: names no source; name at least one, or leave 'mix' out"),
         ("name", "x/y", "r.yaml: dataset name 'x/y' holds '/'; use letters, digits, '-', '_' and '.'"),
         (
             "licenses.on_unknown",
@@ -49,6 +51,28 @@ def test_a_wrong_key_or_value_is_one_line_with_its_place(path, value, message, t
     with pytest.raises(RecipeError) as caught:
         recipes.from_data(with_key(path, value), place="r.yaml", base=tmp_path)
     assert str(caught.value) == message
+
+
+def test_a_source_may_not_take_the_name_of_anothers_cleaned_rows(tmp_path):
+    data = with_key("sources.a-clean", {"path": "c.jsonl"}) | {"decontaminate": {"suites": ["s.yaml"]}}
+    with pytest.raises(RecipeError, match="two results would be called 'a-clean'; rename the recipe or a source"):
+        recipes.from_data(data, place="r.yaml", base=tmp_path)
+
+
+@pytest.mark.parametrize("key", ["size", "expect"])
+def test_what_speaks_of_a_mixture_needs_one(key, tmp_path):
+    data = {**GOOD, key: {"rows": 3}}
+    del data["mix"]
+    with pytest.raises(RecipeError, match=f"{key}: says something of a mixture, and there is no mix"):
+        recipes.from_data(data, place="r.yaml", base=tmp_path)
+
+
+def test_an_overridden_root_starts_at_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "r.yaml").write_text(yaml.safe_dump(GOOD))
+    monkeypatch.chdir(tmp_path)
+    assert recipes.load("recipes/r.yaml", ["root=data"]).root == (tmp_path / "data").resolve()
+    assert recipes.load("recipes/r.yaml").root == (tmp_path / "recipes").resolve()
 
 
 def test_overrides_replace_and_add_keys_with_yaml_values(tmp_path):
@@ -92,5 +116,5 @@ def test_an_unknown_recipe_names_the_nearest():
 
 
 def test_a_missing_file_is_not_taken_for_a_name():
-    with pytest.raises(RecipeError, match="gone.yaml: no such recipe file"):
+    with pytest.raises(RecipeError, match=r"gone\.yaml: no such recipe file"):
         recipes.load(Path("gone.yaml"))

@@ -299,6 +299,13 @@ def test_check_accepts_the_golden_rows(kind):
     assert check(kind, GOLDEN_ROWS[kind]) is None
 
 
+def test_only_a_tool_may_answer_with_nothing():
+    called = [user("q"), assistant("", tool_calls="[]"), {"role": "tool", "content": ""}]
+    assert check("prompt", {"messages": called}) is None
+    assert check("sft", {"messages": [*called, assistant("a")]}) is None
+    assert check("sft", {"messages": [*called, assistant("")]}) == "messages[3].content is empty (assistant turn)"
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(["system", "user", "assistant", "tool"]), min_size=1, max_size=6))
 def test_a_conversation_is_accepted_exactly_when_every_turn_may_follow_the_one_before(roles):

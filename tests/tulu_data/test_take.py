@@ -23,6 +23,8 @@ from tulu_data.take import (
     exact,
     keys,
     occurrences,
+    ranked,
+    repeated,
     rows_for_tokens,
     salt,
     select,
@@ -243,6 +245,24 @@ def test_occurrences_count_equal_rows_before_in_the_order_of_the_tie_break(diges
     ]
     matrix = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
     assert occurrences(matrix, np.array(tie, np.int64)).tolist() == expected
+
+
+FEW = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2), st.integers(0, 2)), max_size=40)
+
+
+@settings(max_examples=200, deadline=None)
+@given(FEW)
+def test_a_ranking_equals_the_sort_by_all_keys_and_then_by_place(spec):
+    columns = np.array(spec, np.int64).reshape(-1, 3).T
+    expected = sorted(range(len(spec)), key=lambda i: (spec[i], i))
+    assert ranked(*columns).tolist() == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=40))
+def test_repeated_rows_are_those_whose_word_is_there_twice(words):
+    expected = [i for i, w in enumerate(words) if words.count(w) > 1]
+    assert repeated(np.array(words, np.uint64)).tolist() == expected
 
 
 def test_a_billion_repeats_of_few_rows_cost_no_memory():

@@ -77,6 +77,15 @@ def test_counts_equal_those_of_plain_dictionaries_in_any_batches_and_merges(spec
     assert logical.set_id == sha256(b"".join(sorted(digests))).hexdigest()
 
 
+def test_rows_that_share_64_bits_of_a_digest_are_not_taken_for_copies():
+    table = to_table("sft", [finished({"text": "a", "source": "s", "license": None, "counted": True})] * 4)
+    digests = [b"a" * 32, b"a" * 15 + b"b" * 17, b"a" * 32, b"b" * 32]
+    column = pa.array(digests, table.schema.field("row_sha").type)
+    tally = Tally()
+    tally.add(table.set_column(table.schema.get_field_index("row_sha"), "row_sha", column))
+    assert tally.logical().sources["s"].copies == 1
+
+
 def test_a_chunked_table_counts_like_a_whole_one():
     rows = [finished({"text": t, "source": s, "license": None, "counted": True}) for t in "ab" for s in ("x", "y")]
     one, many = Tally(), Tally()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tulu_data.commands.options import example, json_option, quiet_option, store_option, workers_option
+from tulu_data.commands.rejects import print_rejects
 
 if TYPE_CHECKING:
     from tulu_data.progress import Progress
@@ -86,6 +87,8 @@ def command(
         header=header,
         columns=columns.split(",") if columns else None,
     )
+    if not as_json:
+        print_rejects([version])
     print_version(version, as_json=as_json)
 
 

@@ -52,7 +52,8 @@ def command(
 
     \b
       all   count=N   fraction=F   tokens=N   weight=W
-    and, after commas, any of repeat=K cap=N floor=N stratify=COLUMN where=SQL (where comes last).
+
+    and, after commas, any of repeat=K, cap=N, floor=N, stratify=COLUMN, where=SQL (which comes last).
     """
     from tulu_data import mixture as mixing
     from tulu_data.commands.show import print_version
@@ -68,6 +69,7 @@ def command(
     wanted = validate(mixing.Size, size, "--size") if size else None
     if dry_run:
         planned = mixing.plan(chosen, seed=seed, size=wanted)
+        mixing.check_expectations(planned, mixing.Expect(rows=expect_rows))
         rows = [(p.part.version.ref, p.available, len(p.rows), p.tokens) for p in planned.parts]
         if as_json:
             print_json([dict(zip(("part", "available", "rows", "tokens"), r, strict=True)) for r in rows])
@@ -111,6 +113,10 @@ def parse_take(spec: str) -> dict[str, Any]:
     take: dict[str, Any] = {}
     for item in filter(None, (piece.strip() for piece in head.split(","))):
         key, eq, value = item.partition("=")
+        if not eq and key != "all":
+            raise click.UsageError(
+                f"{spec}: {key!r} says no amount; write all, count=N, fraction=F, tokens=N or weight=W"
+            )
         take[key] = yaml.safe_load(value) if eq else True
     if comma:
         take["where"] = predicate

@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from tulu_data.commands.options import example, json_option, quiet_option, store_option, workers_option
+from tulu_data.commands.rejects import print_rejects
 
 if TYPE_CHECKING:
     from tulu_data.pipeline import Run
@@ -81,7 +82,7 @@ def _print(result: Run, *, dry_run: bool) -> None:
 
     rows = [(s.step, s.status, s.result, s.rows, round(s.seconds, 1)) for s in result.steps]
     print_table(f"{'Plan' if dry_run else 'Steps'} of {result.recipe}", ["step", "", "result", "rows", "s"], rows)
-    _print_rejects(result)
+    print_rejects([v for v in result.sources.values() if v is not None])
     if result.audit:
         from tulu_data.commands.show import print_evals
 
@@ -94,17 +95,3 @@ def _print(result: Run, *, dry_run: bool) -> None:
         from tulu_data.commands.show import print_version
 
         print_version(result.mixture, as_json=False, history=False)
-
-
-def _print_rejects(result: Run) -> None:
-    from tulu_data.tables import print_table
-
-    rejected = [
-        (name, rows, reason)
-        for name, version in result.sources.items()
-        if version is not None
-        for given in version.manifest.inputs
-        for reason, rows in given.rejected.items()
-    ]
-    if rejected:
-        print_table("Records that are no rows (see rejects.parquet)", ["source", "records", "reason"], rejected)

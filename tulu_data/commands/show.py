@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,43 +13,83 @@ from tulu_data.commands.options import complete_datasets, example, json_option, 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tulu_data.manifest import Manifest
+    from tulu_data.manifest import Manifest, Step
     from tulu_data.store import Store, Version
+
+
+PAIRS_SHOWN, DROPS_SHOWN = 20, 50  # in a table; --json holds all
+AUDIT_TABLES = ("evals.parquet", "pairs.parquet", "rows.parquet")
+AUDIT_KEYS = ("id", "settings", "suites", "suite_overlaps", "totals")
+EVAL_COLUMNS = ("set", "suite", "group", "instances", "flagged", "flagged_exact", "flagged_tulu3", "verdict")
+PAIR_COLUMNS = ("row_id", "suite", "instance_id", "coverage", "train_snippet", "eval_snippet")
 
 
 @click.command(epilog=example("tulu show quickstart --rows 2"))
 @click.argument("what", required=False, shell_complete=complete_datasets)
-@click.option("--rows", "n_rows", type=click.IntRange(min=0), default=0, help="Also print the first N rows.")
-@click.option("--drops", is_flag=True, help="Print what was left out on the way, with reasons.")
+@click.option(
+    "--rows",
+    "n_rows",
+    type=click.IntRange(min=0),
+    help="Also print the first N rows; of an audit, N pairs [default: 20; 0: all].",
+)
+@click.option("--drops", is_flag=True, help="Print what was left out of a version on the way, with reasons.")
+@click.option("--set", "set_name", metavar="NAME", help="Of an audit: this training set only.")
+@click.option("--suite", metavar="ID", help="Of an audit: this suite only.")
 @store_option
 @json_option
-def command(what: str | None, n_rows: int, drops: bool, store_root: Path, as_json: bool) -> None:
+def command(
+    what: str | None,
+    n_rows: int | None,
+    drops: bool,
+    set_name: str | None,
+    suite: str | None,
+    store_root: Path,
+    as_json: bool,
+) -> None:
     """Show WHAT: a dataset name, name@version, a version's folder, an audit's folder; without it, the store."""
     from tulu_data.store import Store
 
+    given = {
+        "--rows": n_rows is not None,
+        "--drops": drops,
+        "--set": set_name is not None,
+        "--suite": suite is not None,
+    }
     store = Store(store_root)
     if what is None:
+        _refuse(given, "the store", of="name a dataset or an audit to show")
         _print_store(store, as_json=as_json)
         return
     audit = _audit_folder(store, what)
     if audit is not None:
-        print_audit(audit, as_json=as_json)
+        _refuse(given, "an audit", "--rows", "--set", "--suite", of="give it with a dataset")
+        print_audit(audit, as_json=as_json, n_pairs=n_rows, set_name=set_name, suite=suite)
         return
     version = store.open(what)
-    print_version(version, as_json=as_json)
-    if drops:
-        _print_drops(version)
-    if n_rows:
-        _print_rows(version, n_rows)
+    _refuse(given, "a dataset", "--rows", "--drops", of="give it with an audit")
+    print_version(version, as_json=as_json, n_rows=n_rows, drops=drops)
 
 
-def print_version(version: Version, *, as_json: bool, history: bool = True) -> None:
-    """What a version holds and, with `history`, how it came about; its id comes last."""
-    from tulu_data.tables import percent, print_json, print_table
+def _refuse(given: Mapping[str, bool], noun: str, *taken: str, of: str) -> None:
+    from tulu_data.errors import UsageError
+
+    for option, is_given in given.items():
+        if is_given and option not in taken:
+            raise UsageError(f"{option}: does not apply to {noun}; leave it out, or {of}")
+
+
+def print_version(
+    version: Version, *, as_json: bool, history: bool = True, n_rows: int | None = None, drops: bool = False
+) -> None:
+    """What a version holds and, with `history`, how it came about; then its id, what was left out, and rows.
+
+    As JSON: the manifest; with rows or drops asked for, `{"manifest": …, "rows": […], "drops": {path: […]}}`.
+    """
+    from tulu_data.tables import percent, print_json, print_table, printable
 
     described = version.manifest
     if as_json:
-        print_json(described.model_dump())
+        print_json(_version_json(version, n_rows=n_rows, drops=drops))
         return
     logical = described.logical
     sources = [
@@ -56,16 +97,46 @@ def print_version(version: Version, *, as_json: bool, history: bool = True) -> N
         for name, s in logical.sources.items()
     ]
     header = ["source", "rows", "share", "copies", "characters", "tokens", "licence"]
-    print_table(f"{version.name}: {logical.rows:,} {described.kind} rows", header, sources)
+    print_table(printable(f"{version.name}: {logical.rows:,} {described.kind} rows"), header, sources)
     if history:
         _print_history(described)
-    click.echo(f"{version.ref}  {version.path}")
+    click.echo(f"{printable(version.ref)}  {version.path}")
+    if drops:
+        _print_drops(version)
+    for row in _first_rows(version, n_rows or 0):
+        click.secho(f"\n{printable(row['id'])}", bold=True)
+        for label, text in _labelled(row):
+            click.echo(printable(f"[{label}] {text}"))
+
+
+def _version_json(version: Version, *, n_rows: int | None, drops: bool) -> dict[str, Any]:
+    manifest = version.manifest.model_dump()
+    if n_rows is None and not drops:
+        return manifest
+    shown: dict[str, Any] = {"manifest": manifest}
+    if n_rows is not None:
+        shown["rows"] = _plain(list(_first_rows(version, n_rows)))
+    if drops:
+        files = version.manifest.files
+        shown["drops"] = {
+            f.path: _plain(_read_table(version.side_file(f.path), "tulu verify").to_pylist()) for f in files
+        }
+    return shown
+
+
+def _plain(value: Any) -> Any:
+    """The value with digests as hex, for JSON."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list) else value
 
 
 def _print_history(described: Manifest) -> None:
     from tulu_data.tables import print_table
 
-    steps = [(s.name, s.source, s.rows_in, s.rows_out, s.rows_in - s.rows_out) for s in described.steps]
+    steps = [(s.name, s.source, s.rows_in, s.rows_out, _left_out(described, s)) for s in described.steps]
     print_table("Steps", ["step", "source", "rows in", "rows out", "left out"], steps)
     if described.decontamination:
         records = [
@@ -75,75 +146,173 @@ def _print_history(described: Manifest) -> None:
         print_table("Decontaminated", ["set", "rows in", "dropped", "policy", "against"], records)
 
 
+def _left_out(described: Manifest, step: Step) -> int | None:
+    """What a step left out, where that can be told: a record may become several rows, and a mixture repeats rows."""
+    if step.name == "ingest" and sum(s.name == "ingest" for s in described.steps) == 1:
+        return sum(sum(given.rejected.values()) for given in described.inputs)
+    left = step.rows_in - step.rows_out
+    return left if left >= 0 else None
+
+
+# ------------------------------------------------------------ audits
+
+
 def print_evals(evals: pa.Table, *, overlaps_only: bool = False) -> None:
-    """An audit's verdicts per training set and suite; with `overlaps_only` in short, those without a match counted."""
+    """An audit's verdicts per training set and suite; with `overlaps_only` those without a match are only counted."""
     from tulu_data.tables import percent, print_table
 
-    title = "Audit: evaluation instances that overlap each set"
     listed = evals.to_pylist()
-    shares = [percent(e["flagged"], e["instances"]) for e in listed]
-    if not overlaps_only:
-        columns = {
-            **dict.fromkeys(("set", "suite", "group", "instances")),
-            "short_instances": "short",
-            "flagged": "overlap",
-            "flagged_exact": "exact",
-            "flagged_tulu3": "tulu3",
-            "contaminated": "> 2 %",
-            "verdict": None,
-        }
-        rows = [[e[c] for c in columns] + [share] for e, share in zip(listed, shares, strict=True)]
-        print_table(title, [name or c for c, name in columns.items()] + ["share"], rows)
-        return
     found = [
         (
             e["set"],
             e["suite"],
             e["group"],
             f"{e['flagged']:,}/{e['instances']:,}",
-            share,
+            percent(e["flagged"], e["instances"]),
             e["flagged_exact"],
             e["flagged_tulu3"],
             e["verdict"],
         )
-        for e, share in zip(listed, shares, strict=True)
-        if e["flagged"] or e["flagged_exact"] or e["flagged_tulu3"]
+        for e in listed
+        if not overlaps_only or e["flagged"] or e["flagged_exact"] or e["flagged_tulu3"]
     ]
     if found:
-        print_table(title, ["set", "suite", "group", "overlap", "share", "exact", "tulu3", "verdict"], found)
+        header = ["set", "suite", "group", "overlap", "share", "exact", "tulu3", "verdict"]
+        print_table("Audit: evaluation instances that overlap each set", header, found)
     if len(found) < len(listed):
         click.echo(f"No overlap in {len(listed) - len(found)} of {len(listed)} pairs of set and suite.")
 
 
 def _audit_folder(store: Store, what: str) -> Path | None:
     for folder in (Path(what), store.root / "audits" / what):
-        if (folder / "evals.parquet").is_file():
+        if any((folder / name).is_file() for name in AUDIT_TABLES):
             return folder
     return None
 
 
-def print_audit(folder: Path, *, as_json: bool) -> None:
-    """An audit's verdicts, the suites that repeat each other, and the first of its pairs; its folder comes last."""
-    import pyarrow.parquet as pq
+def print_audit(
+    folder: Path,
+    *,
+    as_json: bool,
+    n_pairs: int | None = None,
+    set_name: str | None = None,
+    suite: str | None = None,
+) -> None:
+    """An audit's verdicts, the suites that repeat each other, and the first of its pairs; its folder comes last.
 
-    from tulu_data.tables import print_json, print_table
+    `n_pairs` limits the pairs, 0 for all: 20 in the table and all as JSON where it is None.
+    """
+    from tulu_data.tables import print_json
 
-    evals = pq.read_table(folder / "evals.parquet")
-    pairs = pq.read_table(folder / "pairs.parquet")
+    manifest = _audit_manifest(folder / "manifest.json")
+    evals = _audit_table(folder / "evals.parquet", EVAL_COLUMNS)
+    pairs = _audit_table(folder / "pairs.parquet", ("set", *PAIR_COLUMNS))
+    for column, wanted in (("set", set_name), ("suite", suite)):
+        if wanted is not None:
+            evals, pairs = _only(folder, column, wanted, evals, pairs)
     if as_json:
-        print_json({"evals": evals.to_pylist(), "pairs": pairs.drop_columns(["row_sha"]).to_pylist()})
+        shown = pairs.slice(0, n_pairs or None)
+        print_json({"manifest": manifest, "evals": evals.to_pylist(), "pairs": _plain(shown.to_pylist())})
         return
     print_evals(evals)
-    columns = ["row_id", "suite", "instance_id", "coverage", "train_snippet", "eval_snippet"]
-    listed = pairs.select(columns).slice(0, 20).to_pylist()
-    rows = [[_short(p[c]) if c.endswith("snippet") else p[c] for c in columns] for p in listed]
-    print_table(f"First {len(rows)} of {len(pairs):,} pairs", columns, rows)
+    _print_repeats(manifest, suite)
+    _print_pairs(pairs, PAIRS_SHOWN if n_pairs is None else n_pairs)
     click.echo(folder)
+
+
+def _only(folder: Path, column: str, wanted: str, evals: pa.Table, pairs: pa.Table) -> tuple[pa.Table, pa.Table]:
+    import pyarrow.compute as pc
+
+    from tulu_data.errors import UsageError, nearest
+
+    known = dict.fromkeys(evals[column].to_pylist())
+    if wanted not in known:
+        raise UsageError(f"{folder}: --{column} {wanted!r} is not in this audit; {nearest(wanted, known, noun=column)}")
+    chosen = pc.field(column) == wanted
+    return evals.filter(chosen), pairs.filter(chosen)
+
+
+def _print_repeats(manifest: Mapping[str, Any], suite: str | None) -> None:
+    from tulu_data.tables import print_table
+
+    sizes = {s["id"]: s["instances"] for s in manifest["suites"]}
+    inside = {s["id"]: s.get("repeated", 0) for s in manifest["suites"]}
+    rows = [(name, "itself", f"{count:,}/{sizes[name]:,}") for name, count in inside.items() if count]
+    for overlap in manifest["suite_overlaps"]:
+        (a, b), (of_a, of_b) = overlap["suites"], overlap["equal"]
+        rows += [(a, b, f"{of_a:,}/{sizes[a]:,}"), (b, a, f"{of_b:,}/{sizes[b]:,}")]
+    shown = [row for row in rows if suite is None or suite in row[:2]]
+    if shown:
+        print_table("Repeated instances", ["suite", "repeats", "equal instances"], shown)
+    totals = manifest["totals"]
+    click.echo(
+        f"Of all suites {totals['flagged']:,} of {totals['instances']:,} instances overlap; "
+        f"counting a repeated one once, {totals['flagged_distinct']:,} of {totals['distinct']:,}.\n"
+    )
+
+
+def _print_pairs(pairs: pa.Table, count: int) -> None:
+    from tulu_data.tables import print_table
+
+    listed = pairs.select(list(PAIR_COLUMNS)).slice(0, count or None).to_pylist()
+    rows = [
+        [_short(p[c]) if c.endswith("snippet") else f"{p[c]:.2f}" if c == "coverage" else p[c] for c in PAIR_COLUMNS]
+        for p in listed
+    ]
+    if len(rows) < len(pairs):
+        print_table(f"First {len(rows)} of {len(pairs):,} pairs", PAIR_COLUMNS, rows)
+        click.echo("The rest: --rows 0 shows all, --set NAME or --suite ID some, --json every column.")
+    elif rows:
+        print_table(f"All {len(rows):,} pairs", PAIR_COLUMNS, rows)
+
+
+def _audit_manifest(path: Path) -> dict[str, Any]:
+    import json
+
+    from tulu_data.errors import InputError
+
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; run tulu audit again") from None
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path}: cannot be read ({e}); run tulu audit again") from None
+    missing = [key for key in AUDIT_KEYS if not isinstance(manifest, dict) or key not in manifest]
+    if missing:
+        raise InputError(f"{path}: has no {missing[0]!r}; run tulu audit again")
+    return dict(manifest)
+
+
+def _audit_table(path: Path, columns: Sequence[str]) -> pa.Table:
+    from tulu_data.errors import InputError
+
+    table = _read_table(path, "tulu audit again")
+    missing = [c for c in columns if c not in table.column_names]
+    if missing:
+        raise InputError(f"{path}: has no column {missing[0]!r}; run tulu audit again")
+    return table
+
+
+def _read_table(path: Path, remedy: str) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from tulu_data.errors import InputError
+
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; run {remedy}") from None
+    except (OSError, pa.ArrowException) as e:
+        raise InputError(f"{path}: cannot be read ({str(e).splitlines()[0]}); run {remedy}") from None
 
 
 def _short(text: str | None, limit: int = 80) -> str:
     flat = " ".join((text or "").split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+# ------------------------------------------------------------ the store, drops and rows
 
 
 def _print_store(store: Store, *, as_json: bool) -> None:
@@ -169,26 +338,21 @@ def _print_store(store: Store, *, as_json: bool) -> None:
 
 
 def _print_drops(version: Version) -> None:
-    import pyarrow.parquet as pq
-
-    from tulu_data.tables import print_table
+    from tulu_data.tables import print_table, printable
 
     for info in version.manifest.files:
-        found = pq.read_table(version.side_file(info.path)).slice(0, 50)
+        found = _read_table(version.side_file(info.path), "tulu verify").slice(0, DROPS_SHOWN)
         columns = [c for c in found.column_names if c not in ("row_sha", "record")]
         rows = [[_short(str(r[c])) if r[c] is not None else None for c in columns] for r in found.to_pylist()]
-        print_table(f"{info.path}: {info.rows:,} rows", columns, rows)
+        first = f", the first {DROPS_SHOWN} (the rest: --json)" if info.rows > DROPS_SHOWN else ""
+        print_table(printable(f"{info.path}: {info.rows:,} rows{first}"), columns, rows)
 
 
-def _print_rows(version: Version, count: int) -> None:
-    left = count
-    for batch in version.batches():
-        for row in batch.slice(0, left).to_pylist():
-            click.secho(f"\n{row['id']}", bold=True)
-            for label, message in _labelled(row):
-                click.echo(f"[{label}] {message}")
-        left -= min(left, len(batch))
-        if not left:
+def _first_rows(version: Version, count: int) -> Iterator[dict[str, Any]]:
+    for batch in version.batches() if count else ():
+        yield from batch.slice(0, count).to_pylist()
+        count -= min(count, len(batch))
+        if not count:
             return
 
 
