@@ -114,6 +114,13 @@ KEPT = {
         [("d.jsonl:3", "id 'x' repeats d.jsonl:1; give each record its own id, or remove the field")],
     ),
     "ragged CSV": Kept("d.csv", b"prompt,response\nq1,a1\nq2,a2,extra\nq3,a3\n", 2, [("d.csv:3", "cells")]),
+    "a record of another shape": Kept(
+        "d.jsonl",
+        b"".join(line({"prompt": f"q{i}", "response": "a"}) for i in range(3))
+        + line({"prompt": "q", "completion": "no", "label": False}),
+        3,
+        [("d.jsonl:4", "label")],
+    ),
     "truncated gzip": Kept(
         "d.jsonl.gz",
         gzip.compress(b"".join(line({**GOOD, "id": str(i)}) for i in range(50_000)))[:-4000],

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from tulu_data import adapters, read, rows
 from tulu_data.errors import InputError, UsageError
 from tulu_data.executor import map_in_order
+from tulu_data.fields import other_shape
 from tulu_data.hub import hub
 from tulu_data.manifest import Input, Origin, Step
 from tulu_data.parquet import ShardWriter, file_sha256
@@ -68,6 +69,8 @@ class Reject(NamedTuple):
 class _Settings(NamedTuple):
     source: str
     adapter: str
+    detected: bool  # a named adapter takes what it can; a detected one refuses records known to be of another shape
+    asked: Kind | None
     kind: Kind
     license: str | None
     tokenizer: str | None
@@ -199,7 +202,8 @@ def _settle(source: Source, files: Sequence[RawFile], progress: Progress) -> tup
     kind = adapters.adapter(name).kind
     if source.kind not in (None, kind):
         raise UsageError(f"{source.name}: adapter {name!r} makes {kind!r} rows, not {source.kind!r}")
-    return _Settings(source.name, name, kind, source.license, source.tokenizer), sniffed
+    detected = source.adapter is None
+    return _Settings(source.name, name, detected, source.kind, kind, source.license, source.tokenizer), sniffed
 
 
 def _raw(files: Sequence[RawFile]) -> Iterator[read.Raw]:
@@ -245,7 +249,7 @@ def _convert(task: _Task) -> _Converted:
     records = 0
     for raw in read.decode(task.work):
         records += 1
-        made, reason = _rows_of(adapter, raw)
+        made, reason = _rows_of(adapter, raw, settings)
         if reason:
             rejects.append(Reject(raw.place, raw.index, reason, _excerpt(raw.record)))
         for row in made:
@@ -257,10 +261,12 @@ def _convert(task: _Task) -> _Converted:
     return _Converted(task.file, records, rows.to_table(adapter.kind, kept), places, rejects)
 
 
-def _rows_of(adapter: adapters.Adapter, raw: read.Raw) -> tuple[list[Row], str | None]:
+def _rows_of(adapter: adapters.Adapter, raw: read.Raw, settings: _Settings) -> tuple[list[Row], str | None]:
     """The good rows of a record, and why there are no more."""
     if raw.problem:
         return [], raw.problem
+    if settings.detected and (other := other_shape(raw.record, asked=settings.asked)):
+        return [], other
     try:
         made = adapters.convert(adapter, raw.record)
     except adapters.AdapterError as e:
