@@ -133,6 +133,7 @@ def drop_command(what: str, audit_folder: Path, name: str | None, store_root: Pa
     from decontam import step
     from tulu_data.commands.show import print_version
     from tulu_data.progress import for_stderr
+    from tulu_data.recipe import CLEAN
     from tulu_data.store import Store
 
     store = Store(store_root)
@@ -142,7 +143,7 @@ def drop_command(what: str, audit_folder: Path, name: str | None, store_root: Pa
         folder,
         version,
         store,
-        name or f"{version.name}-clean",
+        name or f"{version.name}{CLEAN}",
         progress=for_stderr(quiet=quiet),
     )
     print_version(made, as_json=as_json)

@@ -113,7 +113,7 @@ class _Runner:
     def run(self, until: str | None) -> Run:
         action, _, wanted = (until or "mix").partition(":")
         result = self.result
-        decontam, settings = self._decontamination()
+        decontam, settings = self._decontamination() if action != "ingest" else (None, None)
         for name in self.recipe.sources if action != "ingest" else [wanted]:
             result.sources[name] = self._ingest(name)
         if action == "ingest":

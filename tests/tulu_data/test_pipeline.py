@@ -150,6 +150,12 @@ def test_reproduce_in_another_folder_gives_the_same_bytes(tmp_path, records):
     assert (again.same_inputs, again.same_version, again.same_bytes) == (True, True, True)
 
 
+def test_an_ingested_version_is_reproduced_without_the_suites_of_its_recipe(tmp_path, records):
+    made = run(write_recipe(tmp_path, records), Store(tmp_path / "s")).sources["a"]
+    (tmp_path / "suites.yaml").unlink()
+    assert reproduce(made.manifest, Store(tmp_path / "elsewhere")).holds
+
+
 def test_reproduce_says_which_input_changed(tmp_path, records):
     made = run(write_recipe(tmp_path, records), Store(tmp_path / "s")).mixture
     write_recipe(tmp_path, [*records[:-1], conversation(9999)])
