@@ -7,7 +7,8 @@ suites:
     path: evals/gsm8k.jsonl.gz   # or hub: org/name@revision, with split
     instance_id: id              # left out: the column id, or else the position (#0, #1, …)
     fields: [question]           # what is matched; lists are joined by line breaks, null is left out
-    answer: answer
+    answer: answer               # never matched: says whether a match leaks it too
+    passage: passage             # never matched alone: a question that stands in public text with its passage
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Declared(Strict):
     fields: list[str] = Field(min_length=1, description="columns whose text is matched")
     instance_id: str | None = Field(default=None, description="column; left out: id, or else the position")
     answer: str | None = None
+    passage: str | None = Field(default=None, description="column of a text that the question is about")
     subset: str | None = None
     license: str | None = None
 
@@ -52,6 +54,8 @@ class Declared(Strict):
             raise ValueError("split goes with hub; remove it, or let path name the files of that split")
         if len(set(self.fields)) < len(self.fields):
             raise ValueError("fields: names a column twice")
+        if self.passage in self.fields:
+            raise ValueError(f"passage: {self.passage} is one of fields already; leave it out of one of them")
         return self
 
 
@@ -78,17 +82,22 @@ class FieldText(NamedTuple):
 
 
 class Instance(NamedTuple):
-    """One test item. `answer` is never matched: it only tells whether a match leaks it too."""
+    """One test item. `answer` is never matched: it only tells whether a match leaks it too.
+
+    `passage` is what the fields ask about. It is no evidence alone, for it stands in public text; a short question
+    that many passages share is none without it.
+    """
 
     id: str
     subset: str | None
     fields: tuple[FieldText, ...]
     answer: str | None
+    passage: str | None = None
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite in memory. `digest` identifies its content: ids, subsets, texts and answers, in order."""
+    """A suite in memory. `digest` identifies its content: ids, subsets, texts, answers, passages."""
 
     id: str
     group: Group
@@ -141,9 +150,9 @@ def suite_of(name: str, group: Group, instances: Sequence[Instance], *, source: 
     instance_id, times = Counter(i.id for i in instances).most_common(1)[0]
     if times > 1:
         raise InputError(f"suite {name!r}: has {times} instances {instance_id!r}; name a unique instance_id")
-    h = sha256(b"tulu-suite/1\0")
+    h = sha256(b"tulu-suite/2\0")
     for i in instances:
-        h.update(canonical_json([i.id, i.subset, [[f.name, f.text] for f in i.fields], i.answer]) + b"\n")
+        h.update(canonical_json([i.id, i.subset, [[f.name, f.text] for f in i.fields], i.answer, i.passage]) + b"\n")
     return Suite(name, group, source, tuple(instances), h.hexdigest())
 
 
@@ -193,12 +202,14 @@ def _identity(record: Mapping[str, Any], column: str, place: str) -> str:
 def _instance(declared: Declared, place: str, record: Mapping[str, Any], identity: str) -> Instance:
     texts = [(name, _text(_column(record, name, place), f"{place}: {name}")) for name in declared.fields]
     answer = _column(record, declared.answer, place) if declared.answer else None
+    passage = _column(record, declared.passage, place) if declared.passage else None
     subset = _column(record, declared.subset, place) if declared.subset else None
     return Instance(
         identity,
         None if subset is None else str(subset),
         tuple(FieldText(name, text) for name, text in texts if text is not None),
         _text(answer, f"{place}: {declared.answer}"),
+        _text(passage, f"{place}: {declared.passage}"),
     )
 
 

@@ -1,0 +1,211 @@
+"""Builds the arrays of `kernel.Index` from the texts of the suites: a million n-grams in a fraction of a second."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from decontam.kernel import (
+    BASE,
+    ONE,
+    SPACE,
+    ZERO,
+    U,
+    equal_bytes,
+    filter_bits,
+    filter_shift,
+    fold,
+    gram_hash,
+    hash_prefixes,
+    power,
+    tokenise,
+)
+
+
+@njit(nogil=True, cache=True)
+def write_canonical(addresses, sizes, analyzer, folding, message, blob, ends):
+    """Appends the canonical form of each text to `blob` and writes where it ends; (text, byte) not UTF-8, or (-1, -1).
+
+    `blob` must hold twice all sizes, a byte for each text, and `SLACK`.
+    """
+    nowhere = np.empty(0, np.int32)
+    end = 0
+    for i in range(len(sizes)):
+        size = fold(addresses[i], sizes[i], folding, message.folded, nowhere)
+        if size < 0:
+            return i, -1 - size
+        n_tokens = tokenise(message.folded, size, analyzer, message.edges)
+        for k in range(n_tokens):
+            start, stop = message.edges[2 * k], message.edges[2 * k + 1]
+            if k:
+                blob[end] = SPACE
+                end += 1
+            blob[end : end + stop - start] = message.folded[start:stop]
+            end += stop - start
+        ends[i] = end
+    return -1, -1
+
+
+@njit(nogil=True, cache=True)
+def split_tokens(blob, ends, starts, lengths, first, text_of):
+    """Where the tokens of texts in canonical form stand: the arrays of `Texts`."""
+    token = begin = 0
+    for text in range(len(ends)):
+        first[text] = token
+        start = begin
+        for i in range(begin, ends[text] + 1):
+            if i == ends[text] or blob[i] == SPACE:
+                starts[token], lengths[token], text_of[token] = start, i - start, text
+                token += 1
+                start = i + 1
+        begin = ends[text]
+    first[len(ends)] = token
+
+
+@njit(nogil=True, cache=True)
+def hash_text(texts, text, seed, message):
+    """The prefix hashes of a text, in `message.prefix`; its number of tokens."""
+    begin, end = texts.first[text], texts.first[text + 1]
+    for k in range(begin, end):
+        message.edges[2 * (k - begin)] = texts.starts[k]
+        message.edges[2 * (k - begin) + 1] = texts.starts[k] + texts.lengths[k]
+    hash_prefixes(U(texts.blob.ctypes.data), message.edges, end - begin, seed, message.prefix)
+    return end - begin
+
+
+@njit(nogil=True, cache=True)
+def _equal_places(texts, a, b, n):
+    blob = U(texts.blob.ctypes.data)
+    for k in range(n):
+        size = np.int64(texts.lengths[a + k])
+        if size != texts.lengths[b + k]:
+            return False
+        if not equal_bytes(blob + U(texts.starts[a + k]), blob + U(texts.starts[b + k]), size):
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def number_grams(texts, weights, n, seed, message, keys, values, at, origin, df, last):
+    """Numbers the distinct n-grams of the texts of weight > 0; how many, or -1 where two of them share a hash.
+
+    Fills keys and values (hash → n-gram), at (token → n-gram or -1), origin (n-gram → its first token) and df (n-gram
+    → weight of the texts with it). `last` is scratch, as long as origin.
+    """
+    mask = len(keys) - 1
+    base_power = power(n)
+    count = 0
+    at[:] = -1
+    for text in range(len(texts.first) - 1):
+        if weights[text] == 0:
+            continue
+        begin = texts.first[text]
+        for k in range(hash_text(texts, text, seed, message) - n + 1):
+            h = gram_hash(message.prefix, k, n, base_power)
+            slot = np.int64(h >> U(20)) & mask
+            while keys[slot] != ZERO and keys[slot] != h:
+                slot = (slot + 1) & mask
+            if keys[slot] == ZERO:
+                keys[slot], values[slot], origin[count], last[count] = h, count, begin + k, -1
+                count += 1
+            gram = values[slot]
+            if origin[gram] != begin + k and not _equal_places(texts, origin[gram], begin + k, n):
+                return -1
+            at[begin + k] = gram
+            if last[gram] != text:
+                last[gram] = text
+                df[gram] += weights[text]
+    return count
+
+
+@njit(nogil=True, cache=True)
+def group_places(at, offsets, places):
+    """Sorts the tokens with an n-gram by n-gram: `places[offsets[g] : offsets[g + 1]]`."""
+    for gram in at:
+        if gram >= 0:
+            offsets[gram + 1] += 1
+    for gram in range(len(offsets) - 1):
+        offsets[gram + 1] += offsets[gram]
+    for token in range(len(at) - 1, -1, -1):  # from behind, so that places ascend and offsets end where they began
+        gram = at[token]
+        if gram >= 0:
+            offsets[gram + 1] -= 1
+            places[offsets[gram + 1]] = token
+    for gram in range(len(offsets) - 1):
+        offsets[gram] = offsets[gram + 1]
+    offsets[len(offsets) - 1] = len(places)
+
+
+@njit(nogil=True, cache=True)
+def fill_filters(texts, at, n, anchor, seed, message, filter_, anchors):
+    """Files the n-grams of `at`, and every sub-gram of `anchor` tokens inside one, in blocked Bloom filters."""
+    stride = n - anchor + 1
+    shift, anchor_shift = filter_shift(filter_), filter_shift(anchors)
+    power_n, anchor_power = power(n), power(anchor)
+    for text in range(len(texts.first) - 1):
+        begin, end = texts.first[text], texts.first[text + 1]
+        if end - begin < n:
+            continue
+        n_tokens = hash_text(texts, text, seed, message)
+        filed = 0
+        for k in range(n_tokens - n + 1):
+            if at[begin + k] < 0:
+                continue
+            h = gram_hash(message.prefix, k, n, power_n)
+            filter_[np.int64(h >> shift)] |= filter_bits(h)
+            for i in range(max(filed, k), k + stride):
+                h = gram_hash(message.prefix, i, anchor, anchor_power)
+                anchors[np.int64(h >> anchor_shift)] |= filter_bits(h)
+            filed = k + stride
+
+
+@njit(nogil=True, cache=True)
+def union_sizes(texts, at, rare, n, totals):
+    """How many tokens of each text lie under one of its n-grams that is rare."""
+    for text in range(len(texts.first) - 1):
+        covered_to = texts.first[text]
+        for k in range(texts.first[text], texts.first[text + 1] - n + 1):
+            if at[k] >= 0 and rare[at[k]]:
+                totals[text] += k + n - max(k, covered_to)
+                covered_to = k + n
+
+
+@njit(nogil=True, cache=True)
+def hash_triggers(texts, chosen, size, seed, message, counts, trigger_hash, trigger_at):
+    """For each chosen text the run of `size` tokens that the fewest of them hold: its hash and where it begins.
+
+    `counts` is a table of a power of two entries, all 0, in which runs are counted by their hash.
+    """
+    base_power = power(size)
+    mask = U(len(counts) - 1)
+    for pick in (False, True):
+        for c in range(len(chosen)):
+            n_tokens = hash_text(texts, chosen[c], seed, message)
+            fewest = -1
+            for k in range(n_tokens - size + 1):
+                h = gram_hash(message.prefix, k, size, base_power)
+                slot = np.int64(h >> U(20) & mask)
+                if not pick:
+                    counts[slot] += 1
+                elif fewest < 0 or counts[slot] < fewest:
+                    fewest, trigger_hash[c], trigger_at[c] = counts[slot], h, k
+
+
+@njit(nogil=True, cache=True)
+def hash_whole(texts, chosen, seed, message, hashes):
+    """The hash of all tokens of each chosen text."""
+    for c in range(len(chosen)):
+        n_tokens = hash_text(texts, chosen[c], seed, message)
+        hashes[c] = gram_hash(message.prefix, 0, n_tokens, power(n_tokens))
+
+
+@njit(nogil=True, cache=True)
+def file_hashes(hashes, keys, values, filter_):
+    """Files distinct hashes by their place, in a table of a power of two free slots and in a filter."""
+    mask, shift = len(keys) - 1, filter_shift(filter_)
+    for i in range(len(hashes)):
+        slot = np.int64(hashes[i] >> U(20)) & mask
+        while keys[slot] != ZERO:
+            slot = (slot + 1) & mask
+        keys[slot], values[slot] = hashes[i], i
+        filter_[np.int64(hashes[i] >> shift)] |= filter_bits(hashes[i])

@@ -1,0 +1,170 @@
+"""The two engines behind one surface: the compiled one, and the reference, which gives the same tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+
+from decontam.analyzers import Analyzer, analyzer_of
+from decontam.corpus import NONE, Corpus, analyse_suite, join
+from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, Span, in_bytes, longest_span, severity, snippet
+from decontam.reference import Match, ReferenceIndex, Tokens, canonical, find, scan
+from decontam.suites import Suite
+from decontam.verdicts import Settings
+from tulu_data.errors import UsageError
+from tulu_data.rows import Kind, content_messages
+
+EngineName = Literal["auto", "compiled", "reference"]
+
+
+class Engine(Protocol):
+    """Holds rows against the suites it was made for."""
+
+    @property
+    def corpus(self) -> Corpus:
+        """The instances, numbered."""
+
+    def scan_batch(self, name: str, kind: Kind, batch: pa.RecordBatch, first: int) -> pa.Table:
+        """Every pair of a batch of rows, in order, as `FOUND`; `first` is the index in the set of its first row.
+
+        Threads may call it at once.
+        """
+
+
+def can_compile() -> bool:
+    """Whether the compiled engine runs here: Numba is installed and not switched off."""
+    return find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+
+
+def make_engine(
+    suites: Sequence[Suite], settings: Settings, *, cache: Path | None = None, which: EngineName = "auto"
+) -> Engine:
+    """The compiled engine where it can run, or the one that is asked for; `cache` keeps compiled indexes."""
+    if which == "reference" or (which == "auto" and not can_compile()):
+        return ReferenceEngine(suites, settings)
+    if not can_compile():
+        raise UsageError("the compiled engine needs Numba, which is missing or switched off (NUMBA_DISABLE_JIT)")
+    from decontam.compiled import CompiledEngine
+    from decontam.index import index_of
+
+    return CompiledEngine(index_of(suites, settings, cache), settings)
+
+
+class ReferenceEngine:
+    """Plain Python: row by row, message by message."""
+
+    def __init__(self, suites: Sequence[Suite], settings: Settings) -> None:
+        self.settings = settings
+        self.analyzer = analyzer_of(settings.analyzer)
+        parts = [analyse_suite(s, lambda texts: canonical(self.analyzer, texts)) for s in suites]
+        self.corpus = join(parts)
+        self.index = ReferenceIndex(self.corpus, settings)
+        self.instances = self.corpus.instances.to_pylist()
+
+    def scan_batch(self, name: str, kind: Kind, batch: pa.RecordBatch, first: int) -> pa.Table:
+        """Every pair of a batch of rows; see `Engine`."""
+        pairs = (
+            {"set": name, "row_index": first + i} | pair
+            for i, row in enumerate(batch.to_pylist())
+            for pair in self._row_pairs(kind, row)
+        )
+        return pa.Table.from_pylist(list(pairs), schema=FOUND)
+
+    def _row_pairs(self, kind: Kind, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        texts = _RowTexts(self.analyzer, kind, row)
+        for column, i, message in content_messages(kind, row):
+            if not self.settings.reads(message["role"]):
+                continue
+            for match in scan(self.index, self.analyzer.tokens(message["content"])):
+                answer = texts.hold_answer(self.index.answers[match.instance])
+                yield {
+                    "row_id": row["id"],
+                    "row_sha": row["row_sha"],
+                    "row_source": row["source"],
+                    "column": column,
+                    "message": i,
+                    "role": message["role"],
+                    "severity": severity(answer),
+                    "answer_found": answer,
+                    "passage_found": texts.hold_passage(self.index.passage(match.instance)),
+                } | self._describe(match, message["content"])
+
+    def _describe(self, match: Match, text: str) -> dict[str, Any]:
+        instance = self.instances[match.instance]
+        suite = self.corpus.suites[instance["suite"]]
+        fields = [int(self.corpus.field_name[f]) for f in self.corpus.fields_of(match.instance)]
+        names = [instance["names"][f] for f in fields]
+        field_texts = [instance["texts"][f] for f in fields]
+        train = byte_spans(match.message_runs, self.analyzer, text)
+        held = [byte_spans(r, self.analyzer, t) for r, t in zip(match.field_runs, field_texts, strict=True)]
+        return {
+            "suite": suite.id,
+            "group": suite.group,
+            "subset": instance["subset"],
+            "instance_id": instance["id"],
+            "exact": match.exact,
+            "coverage": match.coverage,
+            "covered_tokens": match.covered,
+            "total_tokens": match.total,
+            "informative": match.informative,
+            "informative_covered": match.informative_covered,
+            "informative_total": match.informative_total,
+            "fuzzy": match.fuzzy,
+            "field_coverage": [
+                {"field": name, "coverage": c} for name, c in zip(names, match.field_coverage, strict=True)
+            ],
+            "longest_run": match.longest_run,
+            "train_spans": [{"start": a, "end": b} for a, b in train],
+            "eval_spans": [
+                {"field": name, "start": a, "end": b}
+                for name, spans in zip(names, held, strict=True)
+                for a, b in spans
+            ],
+            "train_snippet": snippet(*longest_span([text], [train])),
+            "eval_snippet": snippet(*longest_span(field_texts, held)),
+        }
+
+
+def byte_spans(runs: Sequence[tuple[int, int]], analyzer: Analyzer, text: str) -> list[Span]:
+    """Where runs of tokens stand in a text: bytes, from the first character of each run to its last."""
+    if not runs:
+        return []
+    places = analyzer.spans(text)
+    return [in_bytes(text, (places[start][0], places[end - 1][1])) for start, end in runs]
+
+
+class _RowTexts:
+    """The texts of a row as tokens, once they are asked for: what it answers, and all of its messages."""
+
+    def __init__(self, analyzer: Analyzer, kind: Kind, row: Mapping[str, Any]) -> None:
+        self._analyzer = analyzer
+        self._kind = kind
+        self._row = row
+
+    @cached_property
+    def _messages(self) -> list[tuple[str, list[str]]]:
+        return [(m["role"], self._analyzer.tokens(m["content"])) for _, _, m in content_messages(self._kind, self._row)]
+
+    @cached_property
+    def _answers(self) -> list[list[str]]:
+        truth = self._row.get("ground_truth")
+        said = [tokens for role, tokens in self._messages if role == "assistant"]
+        return said + ([self._analyzer.tokens(truth)] if truth else [])
+
+    def hold_answer(self, wanted: Tokens) -> bool | None:
+        """Whether an assistant turn, a completion or the ground truth holds it; None where that would be chance."""
+        if len(wanted) < ANSWER_MIN_TOKENS:
+            return None
+        return any(find(tokens, wanted) is not None for tokens in self._answers)
+
+    def hold_passage(self, wanted: Tokens) -> bool | None:
+        """Whether any message holds it; None where there is none."""
+        if not wanted:
+            return None
+        return any(find(tokens, wanted) is not None for _, tokens in self._messages)

@@ -1,0 +1,638 @@
+"""The compiled scanner: texts against the n-grams of the suites, exactly. docs/how-it-works.md draws it.
+
+One message at a time goes through named steps, and stays in the cache of one core meanwhile:
+
+    fold      copy with the analyzer's folding; runs of ASCII go 64 bytes at a time
+    tokenise  64 bytes → a bit mask of word bytes → where tokens start and end
+    hash      of each token, and of everything before it: any n-gram's hash is then one multiplication away
+    match     every `stride`-th sub-gram is looked up in a small filter; only where it passes are n-grams looked up
+    verify    n-grams of equal hash are compared byte by byte, once along a run of matching tokens
+    cover     each shared n-gram marks its places in the suites' texts; the union of the windows is the coverage
+
+No match is false, for every one is compared. None is missed: a window of n tokens holds exactly one sub-gram of
+`anchor` tokens that starts at a multiple of `stride`, where stride = n − anchor + 1, and filters have no false
+negatives.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from decontam.folding import ISOLATED, PAGE_BITS, SEPARATOR, Folding
+from decontam.simd import (
+    BLOCK,
+    PAGE,
+    copy_block,
+    count_ones,
+    load_byte,
+    load_word,
+    store_byte,
+    trailing_zeros,
+    tulu_words,
+    unicode_words,
+    word_words,
+)
+
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+U8 = npt.NDArray[np.uint8]
+
+U = np.uint64
+ZERO, ONE, ALL = U(0), U(1), U(0xFFFFFFFFFFFFFFFF)
+LOW_HALF = U(0xFFFFFFFF)
+MIX = U(0x9E3779B97F4A7C15)  # odd, with mixed bits
+BASE = U(0xD6E8FEB86659FD93)  # of the polynomial over the hashes of tokens
+
+ANALYZER_CODES = {"unicode": 0, "tulu": 1, "word": 2}
+SLACK = 192  # bytes or entries past the end of a buffer that block-wise steps may touch
+EDGES_AT_ONCE = 8
+PAGE_MASK = (1 << PAGE_BITS) - 1
+SPACE = 0x20
+SHORT_TRIGGER = 5  # tokens of a text under n tokens that are looked for at every place of a message
+
+
+class Texts(NamedTuple):
+    """Token sequences in one piece of memory.
+
+    blob: folded bytes, tokens separated by one space, and `SLACK` more. starts, lengths: `(tokens,)` where each token
+    stands in the blob. first: `(texts + 1,)` at which token each text begins. text_of: `(tokens,)`.
+    """
+
+    blob: U8
+    starts: I32
+    lengths: I32
+    first: I32
+    text_of: I32
+
+
+class Grams(NamedTuple):
+    """The n-grams of `Texts`, numbered, and how to find one.
+
+    at: `(tokens,)` the n-gram that starts at each token; -1 where none does, or it is left out.
+    offsets, places: the tokens at which n-gram g starts are `places[offsets[g] : offsets[g + 1]]`.
+    rare: `(grams,)` 1 where few enough texts hold it. anchors, filter: blocked Bloom filters over the sub-grams, and
+    over the n-grams. keys, values: open addressing, hash → n-gram; key 0 is a free slot.
+    needed, rare_needed: `(texts,)` what covers fewer tokens, and fewer of those under rare n-grams, is not reported.
+    shape: n, tokens of a sub-gram, stride.
+    """
+
+    at: I32
+    offsets: I32
+    places: I32
+    rare: U8
+    anchors: U64
+    filter: U64
+    keys: U64
+    values: I32
+    needed: I32
+    rare_needed: I32
+    shape: I64
+
+
+class Wholes(NamedTuple):
+    """Texts that are only found whole. Each is filed under the hash of `size` tokens of it, or of all of them.
+
+    filter, keys, values: hash → group. texts, ats: the members `[groups[g] : groups[g + 1]]` of group g, and where in
+    the text the tokens that were hashed begin. size: that number of tokens.
+    """
+
+    filter: U64
+    keys: U64
+    values: I32
+    groups: I32
+    texts: I32
+    ats: I32
+    size: I64
+
+
+class Index(NamedTuple):
+    """All that a scan needs to know of the suites.
+
+    fine: short n-grams that few texts hold, which suggest edited copies. short, brief: texts that no n-gram can find,
+    of `SHORT_TRIGGER` tokens or more, and of fewer; tiny: texts that must be the whole message. numbers: the analyzer's
+    code, the seed of the hashes, 1 where edited copies are looked for.
+    """
+
+    folding: Folding
+    texts: Texts
+    grams: Grams
+    fine: Grams
+    short: Wholes
+    brief: Wholes
+    tiny: Wholes
+    numbers: I64
+
+
+class Message(NamedTuple):
+    """Buffers for one message: folded bytes, token edges (start, end, start, …), prefix hashes."""
+
+    folded: U8
+    edges: I32
+    prefix: U64
+
+
+class State(NamedTuple):
+    """What is known of one message while it is matched, and what is found.
+
+    hit: `(message tokens,)` the n-gram that starts there, or -1. seen: `(grams,)` and touched_at: `(texts,)` the last
+    message with it. marks: a bit per token of the texts, set where a shared n-gram starts. touched: texts with a mark.
+    found_message, found_text: `(capacity,)` what is reported: messages and the texts they have something in common with.
+    """
+
+    hit: I32
+    seen: I64
+    marks: U64
+    touched: I32
+    touched_at: I64
+    found_message: I32
+    found_text: I32
+
+
+# ------------------------------------------------------------ fold
+
+
+@njit(nogil=True, cache=True)
+def _copy_ascii(source, size, target):
+    """Copies a text up to its first byte that is not ASCII, or its end; how many bytes. May write 64 bytes more."""
+    i = 0
+    while i < size:
+        left = size - i
+        at = source + U(i)
+        if left >= BLOCK or np.int64(at & U(PAGE - 1)) <= PAGE - BLOCK:
+            other = copy_block(at, target + U(i))
+            if left < BLOCK:
+                other &= (ONE << U(left)) - ONE
+            if other != ZERO:
+                return i + trailing_zeros(other)
+            i += BLOCK
+        else:  # a memory page ends within the next 64 bytes and so does the text: what lies behind may not be ours
+            return i + _copy_ascii_bytes(at, left, target + U(i))
+    return size
+
+
+@njit(nogil=True, cache=True)
+def _copy_ascii_bytes(source, size, target):
+    for i in range(size):
+        byte = load_byte(source + U(i))
+        if byte >= 0x80:
+            return i
+        store_byte(target + U(i), byte)
+    return size
+
+
+@njit(nogil=True, cache=True)
+def _decode(at, left):
+    """(bytes, code point) of the character at an address with its high bit set; 0 bytes where it is not UTF-8."""
+    lead = load_byte(at)
+    width = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+    if lead < 0xC2 or lead > 0xF4 or width > left:
+        return 0, 0
+    point = lead & (0x7F >> width)
+    for k in range(1, width):
+        byte = load_byte(at + U(k))
+        if byte & 0xC0 != 0x80:
+            return 0, 0
+        point = point << 6 | byte & 0x3F
+    too_long = (width == 3 and point < 0x800) or (width == 4 and point < 0x10000)
+    if too_long or 0xD800 <= point < 0xE000 or point > 0x10FFFF:
+        return 0, 0
+    return width, point
+
+
+@njit(nogil=True, cache=True)
+def _encode(point, out, o):
+    """Writes a code point as UTF-8 at `out[o]`; where it ends."""
+    if point < 0x80:
+        out[o] = point
+        return o + 1
+    if point < 0x800:
+        out[o] = 0xC0 | point >> 6
+    elif point < 0x10000:
+        out[o] = 0xE0 | point >> 12
+    else:
+        out[o] = 0xF0 | point >> 18
+        o += 1
+        out[o] = 0x80 | point >> 12 & 0x3F
+    if point >= 0x800:
+        o += 1
+        out[o] = 0x80 | point >> 6 & 0x3F
+    out[o + 1] = 0x80 | point & 0x3F
+    return o + 2
+
+
+@njit(nogil=True, cache=True)
+def fold(source, size, folding, out, origin):
+    """Folds a text into `out`; how many bytes, or -1 - i where it is not UTF-8 from byte i on.
+
+    ASCII letters keep their case: `tokenise` lowers them. `origin`, where it is not empty, gets the byte of the text
+    from which each byte of `out` came. `out` must hold twice `size`, and `SLACK`.
+    """
+    target = U(out.ctypes.data)
+    trace = len(origin) > 0
+    i = o = 0
+    while i < size:
+        plain = _copy_ascii(source + U(i), size - i, target + U(o))
+        if trace:
+            for k in range(plain):
+                origin[o + k] = i + k
+        i += plain
+        o += plain
+        while i < size and load_byte(source + U(i)) >= 0x80:
+            width, point = _decode(source + U(i), size - i)
+            if width == 0:
+                return -1 - i
+            change = folding.changes[folding.pages[point >> PAGE_BITS] << PAGE_BITS | point & PAGE_MASK]
+            began = o
+            if change == SEPARATOR:
+                out[o] = SPACE
+                o += 1
+            elif change == ISOLATED:
+                out[o] = SPACE
+                o = _encode(point, out, o + 1)
+                out[o] = SPACE
+                o += 1
+            else:
+                o = _encode(point + change, out, o)
+            if trace:
+                origin[began:o] = i
+            i += width
+    return o
+
+
+# ------------------------------------------------------------ tokenise
+
+
+@njit(nogil=True, cache=True)
+def tokenise(folded, size, analyzer, edges):
+    """Lower-cases `size` folded bytes in place and writes where tokens start and end; how many tokens."""
+    base = U(folded.ctypes.data)
+    n = i = 0
+    carry = ZERO
+    while i < size:
+        if analyzer == 0:
+            words = unicode_words(base + U(i))
+        elif analyzer == 1:
+            words = tulu_words(base + U(i))
+        else:
+            words = word_words(base + U(i))
+        left = size - i
+        if left < BLOCK:
+            words &= (ONE << U(left)) - ONE
+        edge = words ^ (words << ONE | carry)
+        carry = words >> U(63)
+        at = n
+        n += count_ones(edge)
+        while edge != ZERO:  # eight at a time: no branch for each, and what is written past the last is overwritten
+            for k in range(EDGES_AT_ONCE):
+                edges[at + k] = i + trailing_zeros(edge)
+                edge &= edge - ONE
+            at += EDGES_AT_ONCE
+        i += BLOCK
+    if n & 1:
+        edges[n] = size
+        n += 1
+    return n >> 1
+
+
+# ------------------------------------------------------------ hash
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _mix(h):
+    h *= MIX
+    return h ^ (h >> U(32))
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _token_hash(at, size, seed):
+    """Of `size` > 0 bytes. One multiplication for up to 8 of them, which most words are. Reads 8 bytes at a time."""
+    if size <= 8:
+        return _mix(load_word(at) << U(64 - 8 * size) ^ U(size) ^ seed)
+    return _long_token_hash(at, size, seed)
+
+
+@njit(nogil=True, cache=True)
+def _long_token_hash(at, size, seed):
+    h = seed ^ U(size)
+    done = 0
+    while done < size:
+        word = load_word(at + U(done))
+        if size - done < 8:
+            word &= ALL >> U(64 - 8 * (size - done))
+        h = _mix(h ^ word)
+        h ^= h << U(25)
+        done += 8
+    return h
+
+
+@njit(nogil=True, cache=True)
+def hash_prefixes(base, edges, n_tokens, seed, prefix):
+    """`prefix[i]` is the hash of the first i tokens: a polynomial over their hashes, modulo 2⁶⁴."""
+    total = ZERO
+    prefix[0] = total
+    both = U(edges.ctypes.data)  # a token's start and end are two int32: one load
+    for i in range(n_tokens):
+        token = load_word(both + U(8 * i))
+        start = token & LOW_HALF
+        total = total * BASE + _token_hash(base + start, np.int64((token >> U(32)) - start), seed)
+        prefix[i + 1] = total
+
+
+@njit(nogil=True, cache=True)
+def power(exponent):
+    """BASE to a power, modulo 2⁶⁴: what takes tokens out of a prefix."""
+    result = ONE
+    for _ in range(exponent):
+        result *= BASE
+    return result
+
+
+@njit(nogil=True, cache=True, inline="always")
+def gram_hash(prefix, i, size, base_power):
+    """The hash of the `size` tokens from i on, never 0; `base_power` is `power(size)`."""
+    return _mix(prefix[i + size] - prefix[i] * base_power) | ONE
+
+
+@njit(nogil=True, cache=True, inline="always")
+def filter_bits(h):
+    """Three bits of a word of a filter."""
+    return (ONE << (h >> U(1) & U(63))) | (ONE << (h >> U(7) & U(63))) | (ONE << (h >> U(13) & U(63)))
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _passes(filter_, shift, h):
+    bits = filter_bits(h)
+    return filter_[np.int64(h >> shift)] & bits == bits
+
+
+@njit(nogil=True, cache=True, inline="always")
+def filter_shift(filter_):
+    """How far a hash is shifted to give a word of the filter."""
+    return U(64 - trailing_zeros(U(len(filter_))))
+
+
+@njit(nogil=True, cache=True)
+def look_up(keys, values, h):
+    """The value filed under a hash, or -1."""
+    mask = len(keys) - 1
+    slot = np.int64(h >> U(20)) & mask
+    while keys[slot] != ZERO:
+        if keys[slot] == h:
+            return values[slot]
+        slot = (slot + 1) & mask
+    return np.int32(-1)
+
+
+# ------------------------------------------------------------ verify
+
+
+@njit(nogil=True, cache=True, inline="always")
+def equal_bytes(a, b, size):
+    done = 0
+    while done < size:
+        difference = load_word(a + U(done)) ^ load_word(b + U(done))
+        if size - done < 8:
+            difference &= ALL >> U(64 - 8 * (size - done))
+        if difference != ZERO:
+            return False
+        done += 8
+    return True
+
+
+@njit(nogil=True, cache=True)
+def equal_token(base, edges, i, blob, texts, place):
+    """Whether token i of a message is the token at a place of the texts."""
+    start = edges[2 * i]
+    size = np.int64(edges[2 * i + 1] - start)
+    if size != texts.lengths[place]:
+        return False
+    return equal_bytes(base + U(start), blob + U(texts.starts[place]), size)
+
+
+@njit(nogil=True, cache=True)
+def equal_tokens(base, edges, i, blob, texts, place, size):
+    """Whether `size` tokens of a message, from i on, are those of the texts from a place on."""
+    for k in range(size):
+        if not equal_token(base, edges, i + k, blob, texts, place + k):
+            return False
+    return True
+
+
+# ------------------------------------------------------------ match
+
+
+@njit(nogil=True, cache=True)
+def next_anchor(prefix, n_tokens, at, anchor, stride, anchors):
+    """The first sub-gram that the texts may hold, of those at every `stride`-th token from `at` on; or -1.
+
+    Almost all of the time of a scan that is not spent on reading the text is spent here.
+    """
+    base_power, shift = power(anchor), filter_shift(anchors)
+    while at + anchor <= n_tokens:
+        if _passes(anchors, shift, gram_hash(prefix, at, anchor, base_power)):
+            return at
+        at += stride
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def match(message, n_tokens, at, texts, grams, state, stamp):
+    """Finds every n-gram that a message shares with the texts, from its first anchor `at` on; how many texts it touches.
+
+    Leaves `state.hit`, valid where a text is touched, and `state.marks`, which `cover` clears.
+    """
+    n, anchor, stride = grams.shape[0], grams.shape[1], grams.shape[2]
+    power_n, shift = power(n), filter_shift(grams.filter)
+    base, blob = U(message.folded.ctypes.data), U(texts.blob.ctypes.data)
+    last = n_tokens - n  # the last window
+    touched = 0
+    following = 0  # the first window that is not matched yet
+    while at >= 0:
+        i = max(following, at - stride + 1)
+        while i <= min(at, last):
+            h = gram_hash(message.prefix, i, n, power_n)
+            place = _look_up_place(grams, h) if _passes(grams.filter, shift, h) else -1
+            if place < 0 or not equal_tokens(base, message.edges, i, blob, texts, place, n):
+                i += 1
+                continue
+            if following == 0:  # the first match
+                state.hit[: last + 1] = -1
+            i, touched = _follow(i, place, last, message, texts, grams, state, stamp, touched)
+            following = i
+        if following > at:
+            at = (following - 1) // stride * stride  # windows up to here are matched
+        at = next_anchor(message.prefix, n_tokens, at + stride, anchor, stride, grams.anchors)
+    return touched
+
+
+@njit(nogil=True, cache=True)
+def _look_up_place(grams, h):
+    """A place at which an n-gram of this hash starts, or -1."""
+    gram = look_up(grams.keys, grams.values, h)
+    return np.int64(grams.places[grams.offsets[gram]]) if gram >= 0 else np.int64(-1)
+
+
+@njit(nogil=True, cache=True)
+def _follow(i, place, last, message, texts, grams, state, stamp, touched):
+    """Window i matches at a place: goes along the text for as long as the message follows it, comparing one token each.
+
+    (the first window that does not follow, texts touched so far)
+    """
+    n = grams.shape[0]
+    base, blob = U(message.folded.ctypes.data), U(texts.blob.ctypes.data)
+    end = texts.first[texts.text_of[place] + 1]
+    while True:
+        gram = grams.at[place]
+        if gram >= 0:  # not left out
+            state.hit[i] = gram
+            if state.seen[gram] != stamp:
+                state.seen[gram] = stamp
+                touched = _mark(gram, texts, grams, state, stamp, touched)
+        i += 1
+        place += 1
+        if i > last or place + n > end:
+            return i, touched
+        if not equal_token(base, message.edges, i + n - 1, blob, texts, place + n - 1):
+            return i, touched
+
+
+@njit(nogil=True, cache=True)
+def _mark(gram, texts, grams, state, stamp, touched):
+    for k in range(grams.offsets[gram], grams.offsets[gram + 1]):
+        place = grams.places[k]
+        state.marks[place >> 6] |= ONE << U(place & 63)
+        text = texts.text_of[place]
+        if state.touched_at[text] != stamp:
+            state.touched_at[text] = stamp
+            state.touched[touched] = text
+            touched += 1
+    return touched
+
+
+# ------------------------------------------------------------ cover
+
+
+@njit(nogil=True, cache=True)
+def cover(number, touched, texts, grams, state, found):
+    """Reports the touched texts that are covered enough, from entry `found` on; the entry after the last."""
+    for k in range(touched):
+        text = state.touched[k]
+        covered, rare = _union(text, grams.shape[0], texts, grams, state)
+        if covered >= grams.needed[text] or rare >= grams.rare_needed[text]:
+            found = _report(number, text, state, found)
+    return found
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _report(number, text, state, found):
+    state.found_message[found] = number
+    state.found_text[found] = text
+    return found + 1
+
+
+@njit(nogil=True, cache=True)
+def _union(text, n, texts, grams, state):
+    """How many tokens of a text its marked windows cover, and those of rare n-grams; the marks are cleared."""
+    first, end = texts.first[text], texts.first[text + 1] - n + 1
+    covered = rare = 0
+    covered_to = rare_to = np.int64(first)
+    for word in range(first >> 6, (end + 63) >> 6):
+        bits = state.marks[word]
+        low, high = first - (word << 6), end - (word << 6)
+        if low > 0:
+            bits &= ALL << U(low)
+        if high < 64:
+            bits &= (ONE << U(high)) - ONE
+        state.marks[word] ^= bits
+        while bits != ZERO:
+            place = (word << 6) + trailing_zeros(bits)
+            bits &= bits - ONE
+            covered += place + n - max(place, covered_to)
+            covered_to = place + n
+            if grams.rare[grams.at[place]]:
+                rare += place + n - max(place, rare_to)
+                rare_to = place + n
+    return covered, rare
+
+
+@njit(nogil=True, cache=True)
+def find_whole(message, n_tokens, texts, wholes, state, stamp, number, found, only_all):
+    """Reports the texts of `wholes` that a message holds in one piece, or, with `only_all`, that it is."""
+    size = n_tokens if only_all else wholes.size[0]
+    base, blob = U(message.folded.ctypes.data), U(texts.blob.ctypes.data)
+    shift, base_power = filter_shift(wholes.filter), power(size)
+    for i in range(n_tokens - size + 1):
+        h = gram_hash(message.prefix, i, size, base_power)
+        if not _passes(wholes.filter, shift, h):
+            continue
+        group = look_up(wholes.keys, wholes.values, h)
+        if group < 0:
+            continue
+        for k in range(wholes.groups[group], wholes.groups[group + 1]):
+            text = wholes.texts[k]
+            start = i - wholes.ats[k]
+            first = texts.first[text]
+            length = texts.first[text + 1] - first
+            if state.touched_at[text] == stamp or start < 0 or start + length > n_tokens:
+                continue
+            if only_all and length != n_tokens:  # of equal hash only
+                continue
+            if equal_tokens(base, message.edges, start, blob, texts, first, length):
+                state.touched_at[text] = stamp
+                found = _report(number, text, state, found)
+    return found
+
+
+# ------------------------------------------------------------ the loop over messages
+
+
+@njit(nogil=True, cache=True)
+def scan(addresses, sizes, begin, index, message, state, near, counts):
+    """Scans messages from `begin` on, until all are done or the room for reports is nearly full.
+
+    addresses, sizes: `(messages,)` of UTF-8 text in memory. `state` takes what is found of the n-grams and whole texts,
+    `near` what is found of the short n-grams that suggest edited copies. counts: the message to go on with, reports in
+    `state`, reports in `near`, tokens read, the stamp of the last message, and the byte at which message counts[0] is
+    not UTF-8, or -1.
+    """
+    texts, grams, fine = index.texts, index.grams, index.fine
+    short, brief, tiny = index.short, index.brief, index.tiny
+    analyzer, seed, has_fine = index.numbers[0], U(index.numbers[1]), index.numbers[2] != 0
+    found = found_near = 0
+    read = np.int64(0)
+    stamp = counts[4]
+    room = min(len(state.found_message), len(near.found_message)) - 2 * len(texts.first)
+    nowhere = np.empty(0, np.int32)
+    counts[5] = -1
+    i = begin
+    while i < len(sizes) and max(found, found_near) <= room:
+        size = fold(addresses[i], sizes[i], index.folding, message.folded, nowhere)
+        if size < 0:
+            counts[5] = -1 - size
+            break
+        n_tokens = tokenise(message.folded, size, analyzer, message.edges)
+        hash_prefixes(U(message.folded.ctypes.data), message.edges, n_tokens, seed, message.prefix)
+        read += n_tokens
+        stamp += 4  # each of the steps knows what it touched itself
+        if 0 < n_tokens < tiny.size[0]:
+            found = find_whole(message, n_tokens, texts, tiny, state, stamp - 3, i, found, True)
+        if len(brief.texts) > 0:
+            found = find_whole(message, n_tokens, texts, brief, state, stamp - 2, i, found, False)
+        if len(short.texts) > 0:
+            found = find_whole(message, n_tokens, texts, short, state, stamp - 1, i, found, False)
+        at = next_anchor(message.prefix, n_tokens, 0, grams.shape[1], grams.shape[2], grams.anchors)
+        if at >= 0:
+            touched = match(message, n_tokens, at, texts, grams, state, stamp)
+            found = cover(i, touched, texts, grams, state, found)
+        if has_fine:
+            at = next_anchor(message.prefix, n_tokens, 0, fine.shape[1], fine.shape[2], fine.anchors)
+            if at >= 0:
+                touched = match(message, n_tokens, at, texts, fine, near, stamp)
+                found_near = cover(i, touched, texts, fine, near, found_near)
+        i += 1
+    counts[0], counts[1], counts[2], counts[3], counts[4] = i, found, found_near, read, stamp
