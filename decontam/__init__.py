@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from decontam.dropping import drop
     from decontam.result import Audit
     from decontam.suites import load_suites, read_suites
-    from decontam.verdicts import Settings
+    from decontam.verdicts import Policy, Settings
 
-__all__ = ["Audit", "Settings", "audit", "drop", "load_suites", "read_suites"]
+__all__ = ["Audit", "Policy", "Settings", "audit", "drop", "load_suites", "read_suites"]
 
 _HOMES = {
     "Audit": "decontam.result",
+    "Policy": "decontam.verdicts",
     "Settings": "decontam.verdicts",
     "audit": "decontam.auditing",
     "drop": "decontam.dropping",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from decontam.kernel import (
     BASE,
@@ -11,18 +10,21 @@ from decontam.kernel import (
     SPACE,
     ZERO,
     U,
+    entry,
     equal_bytes,
     filter_bits,
     filter_shift,
     fold,
     gram_hash,
     hash_prefixes,
+    inner,
     power,
     tokenise,
 )
+from decontam.simd import trailing_zeros
 
 
-@njit(nogil=True, cache=True)
+@entry
 def write_canonical(addresses, sizes, analyzer, folding, message, blob, ends):
     """Appends the canonical form of each text to `blob` and writes where it ends; (text, byte) not UTF-8, or (-1, -1).
 
@@ -40,13 +42,14 @@ def write_canonical(addresses, sizes, analyzer, folding, message, blob, ends):
             if k:
                 blob[end] = SPACE
                 end += 1
-            blob[end : end + stop - start] = message.folded[start:stop]
-            end += stop - start
+            for place in range(start, stop):  # a slice would compile to much more
+                blob[end] = message.folded[place]
+                end += 1
         ends[i] = end
     return -1, -1
 
 
-@njit(nogil=True, cache=True)
+@entry
 def split_tokens(blob, ends, starts, lengths, first, text_of):
     """Where the tokens of texts in canonical form stand: the arrays of `Texts`."""
     token = begin = 0
@@ -62,7 +65,7 @@ def split_tokens(blob, ends, starts, lengths, first, text_of):
     first[len(ends)] = token
 
 
-@njit(nogil=True, cache=True)
+@inner
 def hash_text(texts, text, seed, message):
     """The prefix hashes of a text, in `message.prefix`; its number of tokens."""
     begin, end = texts.first[text], texts.first[text + 1]
@@ -73,7 +76,7 @@ def hash_text(texts, text, seed, message):
     return end - begin
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _equal_places(texts, a, b, n):
     blob = U(texts.blob.ctypes.data)
     for k in range(n):
@@ -85,7 +88,7 @@ def _equal_places(texts, a, b, n):
     return True
 
 
-@njit(nogil=True, cache=True)
+@entry
 def number_grams(texts, weights, n, seed, message, keys, values, at, origin, df, last):
     """Numbers the distinct n-grams of the texts of weight > 0; how many, or -1 where two of them share a hash.
 
@@ -95,7 +98,6 @@ def number_grams(texts, weights, n, seed, message, keys, values, at, origin, df,
     mask = len(keys) - 1
     base_power = power(n)
     count = 0
-    at[:] = -1
     for text in range(len(texts.first) - 1):
         if weights[text] == 0:
             continue
@@ -109,7 +111,7 @@ def number_grams(texts, weights, n, seed, message, keys, values, at, origin, df,
                 keys[slot], values[slot], origin[count], last[count] = h, count, begin + k, -1
                 count += 1
             gram = values[slot]
-            if origin[gram] != begin + k and not _equal_places(texts, origin[gram], begin + k, n):
+            if origin[gram] != begin + k and not _equal_places(texts, np.int64(origin[gram]), begin + k, n):
                 return -1
             at[begin + k] = gram
             if last[gram] != text:
@@ -118,7 +120,7 @@ def number_grams(texts, weights, n, seed, message, keys, values, at, origin, df,
     return count
 
 
-@njit(nogil=True, cache=True)
+@entry
 def group_places(at, offsets, places):
     """Sorts the tokens with an n-gram by n-gram: `places[offsets[g] : offsets[g + 1]]`."""
     for gram in at:
@@ -136,7 +138,7 @@ def group_places(at, offsets, places):
     offsets[len(offsets) - 1] = len(places)
 
 
-@njit(nogil=True, cache=True)
+@entry
 def fill_filters(texts, at, n, anchor, seed, message, filter_, anchors):
     """Files the n-grams of `at`, and every sub-gram of `anchor` tokens inside one, in blocked Bloom filters."""
     stride = n - anchor + 1
@@ -159,7 +161,7 @@ def fill_filters(texts, at, n, anchor, seed, message, filter_, anchors):
             filed = k + stride
 
 
-@njit(nogil=True, cache=True)
+@entry
 def union_sizes(texts, at, rare, n, totals):
     """How many tokens of each text lie under one of its n-grams that is rare."""
     for text in range(len(texts.first) - 1):
@@ -170,7 +172,7 @@ def union_sizes(texts, at, rare, n, totals):
                 covered_to = k + n
 
 
-@njit(nogil=True, cache=True)
+@entry
 def hash_triggers(texts, chosen, size, seed, message, counts, trigger_hash, trigger_at):
     """For each chosen text the run of `size` tokens that the fewest of them hold: its hash and where it begins.
 
@@ -180,7 +182,7 @@ def hash_triggers(texts, chosen, size, seed, message, counts, trigger_hash, trig
     mask = U(len(counts) - 1)
     for pick in (False, True):
         for c in range(len(chosen)):
-            n_tokens = hash_text(texts, chosen[c], seed, message)
+            n_tokens = hash_text(texts, np.int64(chosen[c]), seed, message)
             fewest = -1
             for k in range(n_tokens - size + 1):
                 h = gram_hash(message.prefix, k, size, base_power)
@@ -191,21 +193,31 @@ def hash_triggers(texts, chosen, size, seed, message, counts, trigger_hash, trig
                     fewest, trigger_hash[c], trigger_at[c] = counts[slot], h, k
 
 
-@njit(nogil=True, cache=True)
+@entry
 def hash_whole(texts, chosen, seed, message, hashes):
     """The hash of all tokens of each chosen text."""
     for c in range(len(chosen)):
-        n_tokens = hash_text(texts, chosen[c], seed, message)
+        n_tokens = hash_text(texts, np.int64(chosen[c]), seed, message)
         hashes[c] = gram_hash(message.prefix, 0, n_tokens, power(n_tokens))
 
 
-@njit(nogil=True, cache=True)
-def file_hashes(hashes, keys, values, filter_):
-    """Files distinct hashes by their place, in a table of a power of two free slots and in a filter."""
-    mask, shift = len(keys) - 1, filter_shift(filter_)
+@entry
+def file_hashes(hashes, keys, values):
+    """Files distinct hashes by their place, in a table of a power of two free slots."""
+    mask = len(keys) - 1
     for i in range(len(hashes)):
         slot = np.int64(hashes[i] >> U(20)) & mask
         while keys[slot] != ZERO:
             slot = (slot + 1) & mask
         keys[slot], values[slot] = hashes[i], i
-        filter_[np.int64(hashes[i] >> shift)] |= filter_bits(hashes[i])
+
+
+@entry
+def fill_sieve(texts, chosen, ats, size, part, seed, message, sieve):
+    """Sets the bits of the parts of the `size` tokens from `ats` on of each chosen text, as `next_trigger` reads them."""
+    base_power, shift = power(part), U(58 - trailing_zeros(U(len(sieve))))
+    for c in range(len(chosen)):
+        hash_text(texts, np.int64(chosen[c]), seed, message)
+        for at in range(ats[c], ats[c] + size - part + 1):
+            bit = (message.prefix[at + part] - message.prefix[at] * base_power) >> shift
+            sieve[np.int64(bit >> U(6))] |= U(1) << (bit & U(63))

@@ -1,10 +1,10 @@
-"""`tulu audit` and `tulu drop`."""
+"""`tulu audit`, `tulu judge` and `tulu drop`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,8 +18,63 @@ from tulu_data.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from decontam.engine import EngineName
+    from tulu_data.executor import How
     from tulu_data.progress import Progress
     from tulu_data.store import Store, Version
+
+
+HOWS = ("threads", "processes", "ray")
+ENGINES = ("auto", "compiled", "reference")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def policy_options(command: F) -> F:
+    """The options of a policy: what counts as an overlap, and what drop will do."""
+    options = [
+        click.option("--policy", default="rows", show_default=True, help="What drop will do: rows, tulu3, any or none."),
+        click.option("--layers", help="Layers that count, separated by commas [default: those of the policy]."),
+        click.option(
+            "--threshold", type=float, default=0.5, show_default=True, help="tulu3 fires above this coverage."
+        ),
+        click.option(
+            "--informative-threshold",
+            type=float,
+            default=0.5,
+            show_default=True,
+            help="informative fires above this coverage.",
+        ),
+        click.option(
+            "--fuzzy-threshold",
+            type=float,
+            default=0.75,
+            show_default=True,
+            help="fuzzy fires from this similarity on.",
+        ),
+        click.option(
+            "--set-threshold",
+            type=float,
+            default=0.02,
+            show_default=True,
+            help="A set is contaminated above this share of a suite's instances.",
+        ),
+        click.option("--gate", is_flag=True, help="Exit 3 when anything overlaps."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+POLICY_KEYS = ("policy", "layers", "threshold", "informative_threshold", "fuzzy_threshold", "set_threshold")
+
+
+def policy_section(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of a policy as keys of a recipe's section."""
+    section = {key: given[key] for key in POLICY_KEYS if given[key] is not None}
+    if "layers" in section:
+        section["layers"] = section["layers"].split(",")
+    return section
 
 
 @click.command(epilog=example("tulu audit grade_math data.jsonl --suites quickstart"))
@@ -39,16 +94,13 @@ if TYPE_CHECKING:
     help="Folder for the tables [default: in the store].",
 )
 @click.option("--analyzer", default="unicode", show_default=True, help="unicode, tulu or word.")
-@click.option("-n", "ngram", type=int, default=8, show_default=True, help="Tokens of an n-gram.")
+@click.option("-n", "n", type=int, default=8, show_default=True, help="Tokens of an n-gram.")
 @click.option(
-    "--threshold", type=float, default=0.5, show_default=True, help="Overlap above this share of an instance's tokens."
-)
-@click.option(
-    "--set-threshold",
-    type=float,
-    default=0.02,
+    "--max-df",
+    type=int,
+    default=3,
     show_default=True,
-    help="A set is contaminated above this share of a suite's instances.",
+    help="An n-gram in more distinct test texts is not informative.",
 )
 @click.option(
     "--exact-min-tokens",
@@ -57,10 +109,28 @@ if TYPE_CHECKING:
     show_default=True,
     help="Instances of fewer tokens match whole messages only.",
 )
-@click.option("--layers", default="exact,tulu3", show_default=True, help="Layers that count.")
+@click.option("--fuzzy/--no-fuzzy", default=True, show_default=True, help="Look for edited instances too.")
+@click.option(
+    "--floor",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Leave no evidence of pairs of no higher coverage.",
+)
 @click.option("--roles", default="user", show_default=True, help="Turns to match: user, assistant or all.")
-@click.option("--policy", default="rows", show_default=True, help="What drop will do: rows, tulu3 or none.")
-@click.option("--gate", is_flag=True, help="Exit 3 when anything overlaps.")
+@policy_options
+@click.option(
+    "--executor",
+    type=click.Choice(HOWS),
+    help="Where the work runs [default: threads, or processes for the reference engine].",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="Both give the same tables; the reference is plain Python.",
+)
 @store_option
 @workers_option
 @quiet_option
@@ -70,24 +140,19 @@ def audit_command(
     suites: tuple[str, ...],
     suites_root: str | None,
     output: Path | None,
-    analyzer: str,
-    ngram: int,
-    threshold: float,
-    set_threshold: float,
-    exact_min_tokens: int,
-    layers: str,
-    roles: str,
-    policy: str,
     gate: bool,
+    executor: How | None,
+    engine: EngineName,
     store_root: Path,
     workers: int | None,
     quiet: bool,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Find which rows of TRAIN overlap which evaluation instances.
 
     TRAIN are dataset names, versions, or raw files and hub:org/name, which are read into the store first;
-    NAME=PATH names one.
+    NAME=PATH names one. A killed audit goes on where it was; another policy of a finished one reads nothing again.
     """
     from decontam import step
     from tulu_data.commands.show import print_audit
@@ -95,28 +160,55 @@ def audit_command(
     from tulu_data.progress import for_stderr
     from tulu_data.store import Store
 
-    section = {
-        "suites": list(suites),
-        "suites_root": suites_root,
-        "analyzer": analyzer,
-        "n": ngram,
-        "threshold": threshold,
-        "set_threshold": set_threshold,
-        "exact_min_tokens": exact_min_tokens,
-        "layers": layers.split(","),
-        "roles": roles,
-        "policy": policy,
-    }
+    settings = {key: given[key] for key in ("analyzer", "n", "max_df", "exact_min_tokens", "fuzzy", "floor", "roles")}
+    section = {"suites": list(suites), "suites_root": suites_root, **settings, **policy_section(given)}
     prepared = step.validate(section, "tulu audit", Path.cwd(), under="")
     store, progress = Store(store_root), for_stderr(quiet=quiet)
     count = workers or default_workers()
     versions = _open_all(store, train, count, progress)
-    folder = step.audit(prepared, versions, store, workers=count, progress=progress)
+    folder = step.audit(
+        prepared, versions, store, workers=count, progress=progress, executor=executor, engine=engine
+    )
     if output is not None:
         step.copy_audit(folder, output)
     print_audit(output or folder, as_json=as_json)
     if gate:
         step.check_gate(output or folder)
+
+
+@click.command(epilog=example("tulu judge audit --policy tulu3"))
+@click.argument("audit", type=click.Path(path_type=Path))
+@policy_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the tables [default: in the store].",
+)
+@store_option
+@json_option
+def judge_command(
+    audit: Path, gate: bool, output: Path | None, store_root: Path, as_json: bool, **given: Any
+) -> None:
+    """Apply another policy to AUDIT, a finished audit's folder or id, without reading any row again."""
+    from decontam import step
+    from decontam.result import Audit
+    from decontam.verdicts import Policy
+    from tulu_data.commands.show import print_audit
+    from tulu_data.store import Store
+    from tulu_data.strict import validate
+
+    store = Store(store_root)
+    policy = validate(Policy, policy_section(given), "tulu judge")
+    judged = Audit.load(_audit_folder(store, audit)).judged(policy)
+    folder = judged.save(output) if output is not None else step.save(judged, store)
+    print_audit(folder, as_json=as_json)
+    if gate:
+        step.check_gate(folder)
+
+
+def _audit_folder(store: Store, audit: Path) -> Path:
+    return audit if audit.is_dir() else store.root / "audits" / audit
 
 
 @click.command(epilog=example("tulu drop grade_math --audit audit -o grade_math-checked"))
@@ -138,9 +230,8 @@ def drop_command(what: str, audit_folder: Path, name: str | None, store_root: Pa
 
     store = Store(store_root)
     version = store.open(what)
-    folder = audit_folder if audit_folder.is_dir() else store.root / "audits" / audit_folder
     made = step.drop(
-        folder,
+        _audit_folder(store, audit_folder),
         version,
         store,
         name or f"{version.name}{CLEAN}",

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from decontam import describing, kernel
 from decontam.analyzers import analyzer_of
-from decontam.corpus import NONE, Corpus
+from decontam.corpus import NONE, Corpus, repeats
 from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, Span, longest_span, severity, snippet
 from decontam.engine import byte_spans
 from decontam.fuzzy import FUZZY_MIN_TOKENS, Alignment, align
@@ -270,6 +270,7 @@ class _Facts:
         self.field_names = pa.array(
             [names[i][f] for i, f in zip(owners, corpus.field_name.tolist(), strict=True)], pa.string()
         )
+        self.repeats = pa.array(repeats(corpus), pa.string())
         self.answer = np.where(np.append(corpus.tokens, 0)[corpus.answer] >= ANSWER_MIN_TOKENS, corpus.answer, NONE)
         self.passage = corpus.passage
         self.totals = index.built.totals[corpus.field_text].astype(np.int64)
@@ -459,6 +460,7 @@ class _Table:
             "suite": self.facts.suite.take(instance),
             "group": self.facts.group.take(instance),
             "subset": self.facts.table["subset"].take(instance).combine_chunks(),
+            "repeats": self.facts.repeats.take(instance),
             "instance_id": self.facts.table["id"].take(instance).combine_chunks(),
         }
 

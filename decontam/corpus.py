@@ -7,7 +7,7 @@ have the same tokens exactly where their canonical forms are equal.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -228,14 +228,13 @@ def _equality_keys(corpus: Corpus, instance: int, identity: tuple[int, ...], n: 
     return alone | {identity}
 
 
-def distinct_instances(corpus: Corpus, of: Iterable[int] | None = None) -> int:
-    """How many different instances there are, or there are among `of`; those without a token count as one."""
-    known = identities(corpus)
-    return len(set(known if of is None else (known[i] for i in of)))
-
-
-def instance_numbers(corpus: Corpus) -> Mapping[tuple[str, str], int]:
-    """(suite, instance id) → its number."""
-    names = [s.id for s in corpus.suites]
-    pairs = zip(corpus.suite_of.tolist(), corpus.instances["id"].to_pylist(), strict=True)
-    return {(names[suite], identity): i for i, (suite, identity) in enumerate(pairs)}
+def repeats(corpus: Corpus) -> list[str | None]:
+    """`suite/id` of the first instance with the same texts and passage, by instance; None for the first itself."""
+    suites, ids = corpus.suite_of.tolist(), corpus.instances["id"].to_pylist()
+    first: dict[tuple[int, ...], str] = {}
+    found: list[str | None] = []
+    for i, identity in enumerate(identities(corpus)):
+        name = f"{corpus.suites[suites[i]].id}/{ids[i]}"
+        earlier = first.setdefault(identity, name) if identity else name
+        found.append(None if earlier == name else earlier)
+    return found

@@ -10,19 +10,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from decontam.kernel import (
     I32,
     I64,
+    NONE_YET,
     U8,
     U64,
     Message,
     State,
     U,
+    entry,
     equal_tokens,
     fold,
     hash_prefixes,
+    inner,
     match,
     next_anchor,
     tokenise,
@@ -87,18 +89,18 @@ class Described(NamedTuple):
     field_spans: I64
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _read(address, size, index, traced):
     """Folds and tokenises a text that is known to be UTF-8; how many tokens."""
     length = fold(address, size, index.folding, traced.message.folded, traced.origin)
     return tokenise(traced.message.folded, length, index.numbers[0], traced.message.edges)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def find_text(message, n_tokens, texts, text):
     """The first token from which on a message holds a text, or -1."""
     base, blob = U(message.folded.ctypes.data), U(texts.blob.ctypes.data)
-    first = texts.first[text]
+    first = np.int64(texts.first[text])
     length = texts.first[text + 1] - first
     for i in range(n_tokens - length + 1):
         if equal_tokens(base, message.edges, i, blob, texts, first, length):
@@ -106,7 +108,7 @@ def find_text(message, n_tokens, texts, text):
     return -1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _is_exact(message, n_tokens, texts, grams, state, stamp, instances, instance):
     """Whether the message holds every field and the passage in one piece; of a tiny instance, whether it is that."""
     if instances.tiny[instance]:
@@ -125,7 +127,7 @@ def _is_exact(message, n_tokens, texts, grams, state, stamp, instances, instance
     return passage < 0 or find_text(message, n_tokens, texts, passage) >= 0
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _compare_field(text, n_tokens, any_hit, texts, grams, state, stamp, pair, common):
     """Marks the windows that a message shares with a text; (tokens covered, those of rare n-grams, longest run)."""
     n = grams.shape[0]
@@ -164,7 +166,7 @@ def _compare_field(text, n_tokens, any_hit, texts, grams, state, stamp, pair, co
     return covered, rare, longest
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _write_spans(ends, n_tokens, traced, address, size, spans, at):
     """Writes the union of windows as byte spans of the text, clears them; the entry after the last."""
     start = end = -1
@@ -182,7 +184,7 @@ def _write_spans(ends, n_tokens, traced, address, size, spans, at):
     return at
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _span(traced, start, end, address, size, spans, at):
     """The bytes from the first of token `start` to the last character of token `end - 1`."""
     edges, origin = traced.message.edges, traced.origin
@@ -193,7 +195,7 @@ def _span(traced, start, end, address, size, spans, at):
     spans[at, 1] = last
 
 
-@njit(nogil=True, cache=True)
+@entry
 def describe(addresses, sizes, pair_message, pair_instance, begin, index, instances, seen, field, state, common, out, counts):
     """Describes pairs, sorted by message, from `begin` on, until all are done or there is little room.
 
@@ -201,10 +203,10 @@ def describe(addresses, sizes, pair_message, pair_instance, begin, index, instan
     to go on with, fields, message spans and field spans written, the stamps of the last message and of the last field.
     """
     texts, grams = index.texts, index.grams
-    fields = message_spans = field_spans = 0
+    fields = message_spans = field_spans = NONE_YET
     stamp, pair = counts[4], counts[5]
     previous = -1
-    n_tokens = 0
+    n_tokens = NONE_YET
     any_hit = False
     p = begin
     while p < len(pair_message):
@@ -256,12 +258,12 @@ def describe(addresses, sizes, pair_message, pair_instance, begin, index, instan
     counts[0], counts[1], counts[2], counts[3], counts[4], counts[5] = p, fields, message_spans, field_spans, stamp, pair
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _match_all(message, n_tokens, index, state, stamp):
     """Fills `state.hit` and `state.seen` for a message; whether it shares any n-gram."""
     texts, grams = index.texts, index.grams
     hash_prefixes(U(message.folded.ctypes.data), message.edges, n_tokens, U(index.numbers[1]), message.prefix)
-    at = next_anchor(message.prefix, n_tokens, 0, grams.shape[1], grams.shape[2], grams.anchors)
+    at = next_anchor(message.prefix, n_tokens, NONE_YET, grams.shape[1], grams.shape[2], grams.anchors)
     if at < 0:
         return False
     touched = match(message, n_tokens, at, texts, grams, state, stamp)
@@ -272,7 +274,7 @@ def _match_all(message, n_tokens, index, state, stamp):
     return touched > 0
 
 
-@njit(nogil=True, cache=True)
+@entry
 def holds(addresses, sizes, turn, text, index, message):
     """Whether each text in memory, by its number in `turn`, holds a text of the suites in one piece: `(pairs,)`.
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from decontam.auditing import RowSource, set_reason
+from decontam.auditing import RowSource
+from decontam.judging import set_reason
 from decontam.result import Audit
 from tulu_data.errors import InputError
 from tulu_data.manifest import Origin, Step
@@ -29,7 +30,7 @@ DROPS = pa.schema(
         pa.field("suite", pa.string()),
         pa.field("instance_id", pa.string()),
         pa.field("span", pa.string()),  # the matched text, with some around it
-        pa.field("score", pa.float64()),  # coverage
+        pa.field("score", pa.float64()),  # coverage, or the similarity of an edited copy
     ]
 )
 
@@ -106,15 +107,14 @@ def kept_mask(gone: Leaving, row_shas: pa.Array | pa.ChunkedArray) -> npt.NDArra
 def decontamination_record(audit: Audit, set_name: str) -> dict[str, Any]:
     """What a cleaned version says of how it was cleaned: plain data for its manifest."""
     facts = audit.set_facts(set_name)
-    settings = audit.manifest["settings"]
+    settings, policy = audit.manifest["settings"], audit.manifest["policy"]
     flagged = {e["suite"]: e for e in audit.evals.filter(pc.field("set") == set_name).to_pylist()}
     return {
         "audit": audit.id,
         "engine": audit.manifest["engine"],
         "analyzer": audit.manifest["analyzer"],
-        **{
-            k: settings[k] for k in ("n", "threshold", "set_threshold", "exact_min_tokens", "layers", "roles", "policy")
-        },
+        **settings,
+        **policy,
         "set": set_name,
         "digest": facts["digest"],
         "verdict": facts["verdict"],
@@ -136,7 +136,8 @@ def drops_table(audit: Audit, rows: RowSource) -> pa.Table:
     fatal = audit.evals.filter((pc.field("set") == rows.name) & (pc.field("verdict") == "drop set"))
     reason = set_reason(fatal["suite"].to_pylist())
     tables, first = [DROPS.empty_table()], 0
-    for batch in rows.batches(["row_sha", "id", "source"]):
+    for part in rows.parts():
+        batch = part.read(["row_sha", "id", "source"])
         bare = [row | {"step": STEP, "reason": reason} for row in batch.to_pylist()]
         entries = [matched.get(first + i, row) for i, row in enumerate(bare)]
         tables.append(pa.Table.from_pylist(entries, schema=DROPS))
@@ -147,13 +148,13 @@ def drops_table(audit: Audit, rows: RowSource) -> pa.Table:
 def _matched_drops(audit: Audit, set_name: str) -> dict[int, dict[str, Any]]:
     """By index in the set, the entries of the rows that leave and match something."""
     reasons = {r["row_index"]: r["reason"] for r in _dropped(audit, set_name).to_pylist()}
-    chosen = set(audit.manifest["settings"]["layers"])
+    chosen = set(audit.policy.layers)
     evals = audit.evals.filter((pc.field("set") == set_name) & (pc.field("verdict") != "clean"))
     acting = set(evals["suite"].to_pylist())
 
     def weight(pair: dict[str, Any]) -> tuple[bool, float]:
         counts = pair["suite"] in acting and not chosen.isdisjoint(pair["layers"])
-        return counts, pair["coverage"]
+        return counts, max(pair["coverage"], pair["fuzzy"] or 0.0)
 
     worst: dict[int, dict[str, Any]] = {}
     for pair in audit.pairs.filter(pc.field("set") == set_name).to_pylist():
@@ -170,7 +171,7 @@ def _matched_drops(audit: Audit, set_name: str) -> dict[int, dict[str, Any]]:
             "suite": pair["suite"],
             "instance_id": pair["instance_id"],
             "span": pair["train_snippet"],
-            "score": pair["coverage"],
+            "score": max(pair["coverage"], pair["fuzzy"] or 0.0),
         }
         for row, pair in worst.items()
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from decontam.analyzers import Analyzer, analyzer_of
-from decontam.corpus import NONE, Corpus, analyse_suite, join
+from decontam.corpus import Corpus, analyse_suite, join, repeats
 from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, Span, in_bytes, longest_span, severity, snippet
 from decontam.reference import Match, ReferenceIndex, Tokens, canonical, find, scan
 from decontam.suites import Suite
@@ -42,18 +44,60 @@ def can_compile() -> bool:
     return find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
+@dataclass(frozen=True)
+class EngineSource:
+    """What an engine is made of. It can be sent to other processes, each of which makes the engine once."""
+
+    key: str  # of the engine among others of a process
+    settings: Settings
+    suites: tuple[Suite, ...] = ()
+    index: Any = None  # of the compiled engine, or the folder that it is mapped from
+    compiled: bool = False
+
+    def engine(self) -> Engine:
+        """The engine, made when it is first asked for."""
+        with _making:
+            if self.key not in _made:
+                _made.clear()  # one audit at a time: an index is large
+                _made[self.key] = self._make()
+            return _made[self.key]
+
+    def _make(self) -> Engine:
+        if not self.compiled:
+            return ReferenceEngine(self.suites, self.settings)
+        from decontam.compiled import CompiledEngine
+        from decontam.index import load
+
+        return CompiledEngine(load(self.index) if isinstance(self.index, Path) else self.index, self.settings)
+
+
+_made: dict[str, Engine] = {}
+_making = threading.Lock()
+
+
+def source_of(
+    suites: Sequence[Suite], settings: Settings, *, cache: Path | None = None, which: EngineName = "auto"
+) -> EngineSource:
+    """The compiled engine where it can run, or the one that is asked for; `cache` keeps compiled indexes.
+
+    `UsageError` where the compiled engine is asked for and cannot run.
+    """
+    key = f"{which} {cache} {settings.model_dump_json()} {[(s.id, s.group, s.digest) for s in suites]}"
+    if which == "reference" or (which == "auto" and not can_compile()):
+        return EngineSource(key, settings, suites=tuple(suites))
+    if not can_compile():
+        raise UsageError("the compiled engine needs Numba, which is missing or switched off (NUMBA_DISABLE_JIT)")
+    from decontam import index
+
+    made = index.folder_of(suites, settings, cache) if cache else index.index_of(suites, settings)
+    return EngineSource(key, settings, index=made, compiled=True)
+
+
 def make_engine(
     suites: Sequence[Suite], settings: Settings, *, cache: Path | None = None, which: EngineName = "auto"
 ) -> Engine:
-    """The compiled engine where it can run, or the one that is asked for; `cache` keeps compiled indexes."""
-    if which == "reference" or (which == "auto" and not can_compile()):
-        return ReferenceEngine(suites, settings)
-    if not can_compile():
-        raise UsageError("the compiled engine needs Numba, which is missing or switched off (NUMBA_DISABLE_JIT)")
-    from decontam.compiled import CompiledEngine
-    from decontam.index import index_of
-
-    return CompiledEngine(index_of(suites, settings, cache), settings)
+    """The engine of `source_of`."""
+    return source_of(suites, settings, cache=cache, which=which).engine()
 
 
 class ReferenceEngine:
@@ -66,6 +110,7 @@ class ReferenceEngine:
         self.corpus = join(parts)
         self.index = ReferenceIndex(self.corpus, settings)
         self.instances = self.corpus.instances.to_pylist()
+        self.repeats = repeats(self.corpus)
 
     def scan_batch(self, name: str, kind: Kind, batch: pa.RecordBatch, first: int) -> pa.Table:
         """Every pair of a batch of rows; see `Engine`."""
@@ -108,6 +153,7 @@ class ReferenceEngine:
             "group": suite.group,
             "subset": instance["subset"],
             "instance_id": instance["id"],
+            "repeats": self.repeats[match.instance],
             "exact": match.exact,
             "coverage": match.coverage,
             "covered_tokens": match.covered,

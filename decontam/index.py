@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +41,11 @@ from tulu_data.manifest import canonical_json
 
 FORMAT = "tulu-index/1"
 KERNEL = "kernel/1"  # raise when arrays of the same name hold something else
+Frozen = TypeVar("Frozen", bound=tuple[Any, ...])
+
 SEEDS = 8  # of the hash; a second one is needed where two n-grams of a corpus share a 64-bit hash
 ALIGNMENT = 64  # bytes
+BITS_PER_TRIGGER = 64  # of a sieve, whose table then fits the nearest cache
 BITS_PER_ENTRY = 8  # of a Bloom filter: small enough for the cache, and few false alarms
 
 
@@ -69,13 +72,18 @@ class Index:
     corpus: Corpus
     built: Built
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is derived from addresses must not travel; arrays that arrive are read-only again.
+        return _restored, (self.corpus, self.built)
+
     @cached_property
     def instances(self) -> Instances:
         """The instances as the second look reads them: their addresses hold while this index lives."""
         corpus = self.corpus
         addresses, sizes = addresses_of(self._given)
-        return Instances(
-            corpus.first_field, corpus.field_text, corpus.passage, addresses, sizes, self.built.tiny, self.built.tiny_text
+        tiny, tiny_text = self.built.tiny, self.built.tiny_text
+        return _frozen(
+            Instances(corpus.first_field, corpus.field_text, corpus.passage, addresses, sizes, tiny, tiny_text)
         )
 
     @cached_property
@@ -272,7 +280,10 @@ def _triggered(
     counts = np.zeros(_power_of_two(16 * len(chosen)), np.int32)
     hashes, ats = np.zeros(len(chosen), np.uint64), np.zeros(len(chosen), np.int32)
     building.hash_triggers(texts, chosen, size, seed, message, counts, hashes, ats)
-    return _filed(chosen, hashes, ats, size)
+    part = max(size - 1, min(size, 2))
+    sieve = np.zeros(_power_of_two(BITS_PER_TRIGGER * len(chosen) / 64), np.uint64)
+    building.fill_sieve(texts, chosen, ats, size, part, seed, message, sieve)
+    return _filed(chosen, hashes, ats, sieve, [size, part, size - part + 1])
 
 
 def _whole(
@@ -280,19 +291,20 @@ def _whole(
 ) -> kernel.Wholes:
     hashes = np.zeros(len(chosen), np.uint64)
     building.hash_whole(texts, chosen, seed, message, hashes)
-    return _filed(chosen, hashes, np.zeros(len(chosen), np.int32), size)
+    return _filed(chosen, hashes, np.zeros(len(chosen), np.int32), np.zeros(1, np.uint64), [size, size, 1])
 
 
-def _filed(chosen: kernel.I32, hashes: kernel.U64, ats: kernel.I32, size: int) -> kernel.Wholes:
+def _filed(
+    chosen: kernel.I32, hashes: kernel.U64, ats: kernel.I32, sieve: kernel.U64, shape: list[int]
+) -> kernel.Wholes:
     distinct, group = np.unique(hashes, return_inverse=True)
     order = np.argsort(group, kind="stable")
     groups = np.append(0, np.cumsum(np.bincount(group, minlength=len(distinct)))).astype(np.int32)
     keys = np.zeros(_power_of_two(2 * len(distinct)), np.uint64)
     values = np.zeros(len(keys), np.int32)
-    filter_ = np.zeros(_power_of_two(16 * len(distinct) / 64), np.uint64)
-    building.file_hashes(distinct, keys, values, filter_)
+    building.file_hashes(distinct, keys, values)
     members = chosen[order].astype(np.int32), ats[order].astype(np.int32)
-    return kernel.Wholes(filter_, keys, values, groups, *members, np.array([size], np.int64))
+    return kernel.Wholes(sieve, keys, values, groups, *members, np.array(shape, np.int64))
 
 
 def _holders(
@@ -311,14 +323,27 @@ def _holders(
 _CORPUS_ARRAYS = ("tokens", "first_field", "field_name", "field_text", "passage", "answer")
 
 
-def index_of(suites: Sequence[Suite], settings: Settings, cache: Path | None = None) -> Index:
-    """The index of the suites; with `cache`, the saved one, which is made where it is missing."""
-    if cache is None:
-        return build(join([_analysed(s, settings.analyzer) for s in suites]), settings)
+def index_of(suites: Sequence[Suite], settings: Settings) -> Index:
+    """The index of the suites, in memory."""
+    return build(join([_analysed(s, settings.analyzer) for s in suites]), settings)
+
+
+def folder_of(suites: Sequence[Suite], settings: Settings, cache: Path) -> Path:
+    """The folder of the saved index of the suites, which is made where it is missing or cannot be read."""
     folder = cache / index_id(suites, settings)
-    if not folder.is_dir():
+    if not is_whole(folder):
+        shutil.rmtree(folder, ignore_errors=True)
         save(build(join([_part(s, settings.analyzer, cache) for s in suites]), settings), folder)
-    return load(folder)
+    return folder
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether an index can be loaded from there."""
+    try:
+        load(folder)
+    except InputError:
+        return False
+    return True
 
 
 def index_id(suites: Sequence[Suite], settings: Settings) -> str:
@@ -343,11 +368,12 @@ def _part(suite: Suite, analyzer: str, cache: Path) -> Corpus:
     """One suite's corpus, from the cache where it is there: an index with another suite is built from the same parts."""
     digest = sha256(canonical_json([_stamp(analyzer), suite.digest])).hexdigest()
     folder = cache / "parts" / digest[:16]
-    if not folder.is_dir():
-        made = _analysed(suite, analyzer)
-        _write(folder, made, {}, {"analyzer": analyzer, **_stamp(analyzer)})
-        return made
-    corpus, _ = _read(folder)
+    try:
+        corpus, _ = _read(folder)
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
+        corpus = _analysed(suite, analyzer)
+        _write(folder, corpus, {}, _stamp(analyzer))
     return _renamed(corpus, suite)
 
 
@@ -461,7 +487,11 @@ def _unflat(kind: Any, arrays: Mapping[str, npt.NDArray[Any]], prefix: str = "bu
     return kind(*(_unflat(hints[name], arrays, f"{prefix}.{name}") for name in kind._fields))
 
 
-def _frozen(value: Any) -> Any:
+def _restored(corpus: Corpus, built: Built) -> Index:
+    return Index(corpus, _frozen(built))
+
+
+def _frozen(value: Frozen) -> Frozen:
     """The same, read-only: mapped arrays are so too, and compiled code is compiled for one of the two."""
     for _, array in _flat(value):
         array.flags.writeable = False

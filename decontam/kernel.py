@@ -37,12 +37,17 @@ from decontam.simd import (
     word_words,
 )
 
+# Called from Python: without the GIL, and kept on disk once it is compiled. The rest becomes part of these.
+entry = njit(nogil=True, cache=True)
+inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
 
 U = np.uint64
+NONE_YET = np.int64(0)  # a bare 0 is a type of its own to the compiler
 ZERO, ONE, ALL = U(0), U(1), U(0xFFFFFFFFFFFFFFFF)
 LOW_HALF = U(0xFFFFFFFF)
 MIX = U(0x9E3779B97F4A7C15)  # odd, with mixed bits
@@ -95,19 +100,20 @@ class Grams(NamedTuple):
 
 
 class Wholes(NamedTuple):
-    """Texts that are only found whole. Each is filed under the hash of `size` tokens of it, or of all of them.
+    """Texts that are only found whole. Each is filed under the hash of some tokens of it, or of all of them.
 
-    filter, keys, values: hash → group. texts, ats: the members `[groups[g] : groups[g + 1]]` of group g, and where in
-    the text the tokens that were hashed begin. size: that number of tokens.
+    sieve: a bit for the highest bits of the hash of each part, before it is mixed. keys, values: hash → group. texts, ats: the members
+    `[groups[g] : groups[g + 1]]` of group g, and where in the text the tokens that were hashed begin. shape: how many
+    tokens are hashed (where all are, the number that no text reaches), tokens of a part of them, stride: as in `Grams`.
     """
 
-    filter: U64
+    sieve: U64
     keys: U64
     values: I32
     groups: I32
     texts: I32
     ats: I32
-    size: I64
+    shape: I64
 
 
 class Index(NamedTuple):
@@ -156,7 +162,7 @@ class State(NamedTuple):
 # ------------------------------------------------------------ fold
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _copy_ascii(source, size, target):
     """Copies a text up to its first byte that is not ASCII, or its end; how many bytes. May write 64 bytes more."""
     i = 0
@@ -175,7 +181,7 @@ def _copy_ascii(source, size, target):
     return size
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _copy_ascii_bytes(source, size, target):
     for i in range(size):
         byte = load_byte(source + U(i))
@@ -185,7 +191,7 @@ def _copy_ascii_bytes(source, size, target):
     return size
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _decode(at, left):
     """(bytes, code point) of the character at an address with its high bit set; 0 bytes where it is not UTF-8."""
     lead = load_byte(at)
@@ -204,7 +210,7 @@ def _decode(at, left):
     return width, point
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _encode(point, out, o):
     """Writes a code point as UTF-8 at `out[o]`; where it ends."""
     if point < 0x80:
@@ -225,7 +231,7 @@ def _encode(point, out, o):
     return o + 2
 
 
-@njit(nogil=True, cache=True)
+@inner
 def fold(source, size, folding, out, origin):
     """Folds a text into `out`; how many bytes, or -1 - i where it is not UTF-8 from byte i on.
 
@@ -259,7 +265,8 @@ def fold(source, size, folding, out, origin):
             else:
                 o = _encode(point + change, out, o)
             if trace:
-                origin[began:o] = i
+                for k in range(began, o):
+                    origin[k] = i
             i += width
     return o
 
@@ -267,7 +274,7 @@ def fold(source, size, folding, out, origin):
 # ------------------------------------------------------------ tokenise
 
 
-@njit(nogil=True, cache=True)
+@inner
 def tokenise(folded, size, analyzer, edges):
     """Lower-cases `size` folded bytes in place and writes where tokens start and end; how many tokens."""
     base = U(folded.ctypes.data)
@@ -302,13 +309,13 @@ def tokenise(folded, size, analyzer, edges):
 # ------------------------------------------------------------ hash
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inner
 def _mix(h):
     h *= MIX
     return h ^ (h >> U(32))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inner
 def _token_hash(at, size, seed):
     """Of `size` > 0 bytes. One multiplication for up to 8 of them, which most words are. Reads 8 bytes at a time."""
     if size <= 8:
@@ -316,7 +323,7 @@ def _token_hash(at, size, seed):
     return _long_token_hash(at, size, seed)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _long_token_hash(at, size, seed):
     h = seed ^ U(size)
     done = 0
@@ -330,7 +337,7 @@ def _long_token_hash(at, size, seed):
     return h
 
 
-@njit(nogil=True, cache=True)
+@inner
 def hash_prefixes(base, edges, n_tokens, seed, prefix):
     """`prefix[i]` is the hash of the first i tokens: a polynomial over their hashes, modulo 2⁶⁴."""
     total = ZERO
@@ -343,7 +350,7 @@ def hash_prefixes(base, edges, n_tokens, seed, prefix):
         prefix[i + 1] = total
 
 
-@njit(nogil=True, cache=True)
+@inner
 def power(exponent):
     """BASE to a power, modulo 2⁶⁴: what takes tokens out of a prefix."""
     result = ONE
@@ -352,31 +359,31 @@ def power(exponent):
     return result
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inner
 def gram_hash(prefix, i, size, base_power):
     """The hash of the `size` tokens from i on, never 0; `base_power` is `power(size)`."""
     return _mix(prefix[i + size] - prefix[i] * base_power) | ONE
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inner
 def filter_bits(h):
     """Three bits of a word of a filter."""
     return (ONE << (h >> U(1) & U(63))) | (ONE << (h >> U(7) & U(63))) | (ONE << (h >> U(13) & U(63)))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inner
 def _passes(filter_, shift, h):
     bits = filter_bits(h)
     return filter_[np.int64(h >> shift)] & bits == bits
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inner
 def filter_shift(filter_):
     """How far a hash is shifted to give a word of the filter."""
     return U(64 - trailing_zeros(U(len(filter_))))
 
 
-@njit(nogil=True, cache=True)
+@inner
 def look_up(keys, values, h):
     """The value filed under a hash, or -1."""
     mask = len(keys) - 1
@@ -391,7 +398,7 @@ def look_up(keys, values, h):
 # ------------------------------------------------------------ verify
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inner
 def equal_bytes(a, b, size):
     done = 0
     while done < size:
@@ -404,7 +411,7 @@ def equal_bytes(a, b, size):
     return True
 
 
-@njit(nogil=True, cache=True)
+@inner
 def equal_token(base, edges, i, blob, texts, place):
     """Whether token i of a message is the token at a place of the texts."""
     start = edges[2 * i]
@@ -414,7 +421,7 @@ def equal_token(base, edges, i, blob, texts, place):
     return equal_bytes(base + U(start), blob + U(texts.starts[place]), size)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def equal_tokens(base, edges, i, blob, texts, place, size):
     """Whether `size` tokens of a message, from i on, are those of the texts from a place on."""
     for k in range(size):
@@ -426,7 +433,7 @@ def equal_tokens(base, edges, i, blob, texts, place, size):
 # ------------------------------------------------------------ match
 
 
-@njit(nogil=True, cache=True)
+@inner
 def next_anchor(prefix, n_tokens, at, anchor, stride, anchors):
     """The first sub-gram that the texts may hold, of those at every `stride`-th token from `at` on; or -1.
 
@@ -440,7 +447,7 @@ def next_anchor(prefix, n_tokens, at, anchor, stride, anchors):
     return -1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def match(message, n_tokens, at, texts, grams, state, stamp):
     """Finds every n-gram that a message shares with the texts, from its first anchor `at` on; how many texts it touches.
 
@@ -450,18 +457,19 @@ def match(message, n_tokens, at, texts, grams, state, stamp):
     power_n, shift = power(n), filter_shift(grams.filter)
     base, blob = U(message.folded.ctypes.data), U(texts.blob.ctypes.data)
     last = n_tokens - n  # the last window
-    touched = 0
-    following = 0  # the first window that is not matched yet
+    touched = NONE_YET
+    following = NONE_YET  # the first window that is not matched yet
     while at >= 0:
         i = max(following, at - stride + 1)
         while i <= min(at, last):
             h = gram_hash(message.prefix, i, n, power_n)
-            place = _look_up_place(grams, h) if _passes(grams.filter, shift, h) else -1
+            place = _look_up_place(grams, h) if _passes(grams.filter, shift, h) else np.int64(-1)
             if place < 0 or not equal_tokens(base, message.edges, i, blob, texts, place, n):
                 i += 1
                 continue
             if following == 0:  # the first match
-                state.hit[: last + 1] = -1
+                for k in range(last + 1):
+                    state.hit[k] = -1
             i, touched = _follow(i, place, last, message, texts, grams, state, stamp, touched)
             following = i
         if following > at:
@@ -470,14 +478,14 @@ def match(message, n_tokens, at, texts, grams, state, stamp):
     return touched
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _look_up_place(grams, h):
     """A place at which an n-gram of this hash starts, or -1."""
     gram = look_up(grams.keys, grams.values, h)
     return np.int64(grams.places[grams.offsets[gram]]) if gram >= 0 else np.int64(-1)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _follow(i, place, last, message, texts, grams, state, stamp, touched):
     """Window i matches at a place: goes along the text for as long as the message follows it, comparing one token each.
 
@@ -501,7 +509,7 @@ def _follow(i, place, last, message, texts, grams, state, stamp, touched):
             return i, touched
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _mark(gram, texts, grams, state, stamp, touched):
     for k in range(grams.offsets[gram], grams.offsets[gram + 1]):
         place = grams.places[k]
@@ -517,7 +525,7 @@ def _mark(gram, texts, grams, state, stamp, touched):
 # ------------------------------------------------------------ cover
 
 
-@njit(nogil=True, cache=True)
+@inner
 def cover(number, touched, texts, grams, state, found):
     """Reports the touched texts that are covered enough, from entry `found` on; the entry after the last."""
     for k in range(touched):
@@ -528,14 +536,14 @@ def cover(number, touched, texts, grams, state, found):
     return found
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inner
 def _report(number, text, state, found):
     state.found_message[found] = number
     state.found_text[found] = text
     return found + 1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _union(text, n, texts, grams, state):
     """How many tokens of a text its marked windows cover, and those of rare n-grams; the marks are cleared."""
     first, end = texts.first[text], texts.first[text + 1] - n + 1
@@ -560,38 +568,65 @@ def _union(text, n, texts, grams, state):
     return covered, rare
 
 
-@njit(nogil=True, cache=True)
-def find_whole(message, n_tokens, texts, wholes, state, stamp, number, found, only_all):
-    """Reports the texts of `wholes` that a message holds in one piece, or, with `only_all`, that it is."""
-    size = n_tokens if only_all else wholes.size[0]
+@inner
+def next_trigger(prefix, n_tokens, at, part, stride, sieve):
+    """The first run of `part` tokens, of those at every `stride`-th token from `at` on, that may be one of a text; or -1.
+
+    All tokens of a message pass here, so only one bit is looked at, in a table that fits the nearest cache.
+    """
+    base_power, shift = power(part), U(58 - trailing_zeros(U(len(sieve))))
+    while at + part <= n_tokens:
+        bit = (prefix[at + part] - prefix[at] * base_power) >> shift
+        if sieve[np.int64(bit >> U(6))] >> (bit & U(63)) & ONE:
+            return at
+        at += stride
+    return np.int64(-1)
+
+
+@inner
+def find_triggered(message, n_tokens, texts, wholes, state, stamp, number, found):
+    """Reports the texts of `wholes` that a message holds in one piece; the entry after the last."""
+    size, part, stride = wholes.shape[0], wholes.shape[1], wholes.shape[2]
+    base_power = power(size)
+    at = next_trigger(message.prefix, n_tokens, NONE_YET, part, stride, wholes.sieve)
+    while at >= 0:
+        for i in range(max(0, at - stride + 1), min(at, n_tokens - size) + 1):
+            group = look_up(wholes.keys, wholes.values, gram_hash(message.prefix, i, size, base_power))
+            if group >= 0:
+                found = _report_group(group, i, message, n_tokens, texts, wholes, state, stamp, number, found)
+        at = next_trigger(message.prefix, n_tokens, at + stride, part, stride, wholes.sieve)
+    return found
+
+
+@inner
+def find_equal(message, n_tokens, texts, wholes, state, stamp, number, found):
+    """Reports the text of `wholes` that a message is; the entry after the last."""
+    group = look_up(wholes.keys, wholes.values, gram_hash(message.prefix, NONE_YET, n_tokens, power(n_tokens)))
+    if group >= 0:
+        found = _report_group(group, NONE_YET, message, n_tokens, texts, wholes, state, stamp, number, found)
+    return found
+
+
+@inner
+def _report_group(group, at, message, n_tokens, texts, wholes, state, stamp, number, found):
     base, blob = U(message.folded.ctypes.data), U(texts.blob.ctypes.data)
-    shift, base_power = filter_shift(wholes.filter), power(size)
-    for i in range(n_tokens - size + 1):
-        h = gram_hash(message.prefix, i, size, base_power)
-        if not _passes(wholes.filter, shift, h):
+    for k in range(wholes.groups[group], wholes.groups[group + 1]):
+        text = wholes.texts[k]
+        start = at - wholes.ats[k]
+        first = np.int64(texts.first[text])
+        length = texts.first[text + 1] - first
+        if state.touched_at[text] == stamp or start < 0 or start + length > n_tokens:
             continue
-        group = look_up(wholes.keys, wholes.values, h)
-        if group < 0:
-            continue
-        for k in range(wholes.groups[group], wholes.groups[group + 1]):
-            text = wholes.texts[k]
-            start = i - wholes.ats[k]
-            first = texts.first[text]
-            length = texts.first[text + 1] - first
-            if state.touched_at[text] == stamp or start < 0 or start + length > n_tokens:
-                continue
-            if only_all and length != n_tokens:  # of equal hash only
-                continue
-            if equal_tokens(base, message.edges, start, blob, texts, first, length):
-                state.touched_at[text] = stamp
-                found = _report(number, text, state, found)
+        if equal_tokens(base, message.edges, start, blob, texts, first, length):
+            state.touched_at[text] = stamp
+            found = _report(number, text, state, found)
     return found
 
 
 # ------------------------------------------------------------ the loop over messages
 
 
-@njit(nogil=True, cache=True)
+@entry
 def scan(addresses, sizes, begin, index, message, state, near, counts):
     """Scans messages from `begin` on, until all are done or the room for reports is nearly full.
 
@@ -603,8 +638,7 @@ def scan(addresses, sizes, begin, index, message, state, near, counts):
     texts, grams, fine = index.texts, index.grams, index.fine
     short, brief, tiny = index.short, index.brief, index.tiny
     analyzer, seed, has_fine = index.numbers[0], U(index.numbers[1]), index.numbers[2] != 0
-    found = found_near = 0
-    read = np.int64(0)
+    found = found_near = read = NONE_YET
     stamp = counts[4]
     room = min(len(state.found_message), len(near.found_message)) - 2 * len(texts.first)
     nowhere = np.empty(0, np.int32)
@@ -619,18 +653,18 @@ def scan(addresses, sizes, begin, index, message, state, near, counts):
         hash_prefixes(U(message.folded.ctypes.data), message.edges, n_tokens, seed, message.prefix)
         read += n_tokens
         stamp += 4  # each of the steps knows what it touched itself
-        if 0 < n_tokens < tiny.size[0]:
-            found = find_whole(message, n_tokens, texts, tiny, state, stamp - 3, i, found, True)
+        if 0 < n_tokens < tiny.shape[0]:
+            found = find_equal(message, n_tokens, texts, tiny, state, stamp - 3, i, found)
         if len(brief.texts) > 0:
-            found = find_whole(message, n_tokens, texts, brief, state, stamp - 2, i, found, False)
+            found = find_triggered(message, n_tokens, texts, brief, state, stamp - 2, i, found)
         if len(short.texts) > 0:
-            found = find_whole(message, n_tokens, texts, short, state, stamp - 1, i, found, False)
-        at = next_anchor(message.prefix, n_tokens, 0, grams.shape[1], grams.shape[2], grams.anchors)
+            found = find_triggered(message, n_tokens, texts, short, state, stamp - 1, i, found)
+        at = next_anchor(message.prefix, n_tokens, NONE_YET, grams.shape[1], grams.shape[2], grams.anchors)
         if at >= 0:
             touched = match(message, n_tokens, at, texts, grams, state, stamp)
             found = cover(i, touched, texts, grams, state, found)
         if has_fine:
-            at = next_anchor(message.prefix, n_tokens, 0, fine.shape[1], fine.shape[2], fine.anchors)
+            at = next_anchor(message.prefix, n_tokens, NONE_YET, fine.shape[1], fine.shape[2], fine.anchors)
             if at >= 0:
                 touched = match(message, n_tokens, at, texts, fine, near, stamp)
                 found_near = cover(i, touched, texts, fine, near, found_near)

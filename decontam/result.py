@@ -6,50 +6,31 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from decontam.evidence import PAIRS
-from tulu_data.errors import InputError, nearest
+from decontam.evidence import FOUND
+from decontam.judging import EVALS, ROWS, judge
+from decontam.verdicts import Policy, Settings
+from tulu_data.errors import InputError, RecipeError, nearest
+from tulu_data.manifest import canonical_json
 from tulu_data.parquet import fsync, write_table
 from tulu_data.store import writing
 
-ENGINE = "reference/1"  # what gives the same pairs under the same name; raise it when that changes
-FORMAT = "tulu-audit/1"
+ENGINE = "tulu-decontam/2"  # the definitions, whichever engine computes them; raise it when other pairs come out
+FORMAT = "tulu-audit/2"
 
-EVALS = pa.schema(
-    [
-        pa.field("set", pa.string()),
-        pa.field("suite", pa.string()),
-        pa.field("group", pa.string()),
-        pa.field("instances", pa.int64()),
-        pa.field("short_instances", pa.int64()),  # no field reaches n tokens: only the exact layer sees them
-        pa.field("unmatchable", pa.int64()),  # hold nothing but separators
-        pa.field("flagged", pa.int64()),  # by the chosen layers
-        pa.field("flagged_exact", pa.int64()),
-        pa.field("flagged_tulu3", pa.int64()),
-        pa.field("share", pa.float64()),  # flagged / instances
-        pa.field("contaminated", pa.bool_()),  # the 2 % rule, whatever the policy
-        pa.field("verdict", pa.string()),  # what the policy does
-    ]
+MANIFEST_KEYS = (
+    *("id", "scan", "engine", "analyzer", "settings", "policy"),
+    *("suites", "sets", "suite_overlaps", "totals"),
 )
-ROWS = pa.schema(
-    [
-        pa.field("set", pa.string()),
-        pa.field("row_id", pa.string()),
-        pa.field("row_sha", pa.binary(32)),
-        pa.field("row_index", pa.int64()),
-        pa.field("dropped", pa.bool_()),
-        pa.field("reason", pa.string()),  # null for a row that is kept
-        pa.field("suites", pa.list_(pa.string())),  # that any layer matched
-        pa.field("coverage", pa.float64()),  # the highest
-    ]
-)
-MANIFEST_KEYS = ("id", "engine", "analyzer", "settings", "suites", "sets", "suite_overlaps", "totals")
+PAIRS = FOUND.append(pa.field("layers", pa.list_(pa.string())))  # all that fire, chosen or not
 TABLES = {"pairs": PAIRS, "evals": EVALS, "rows": ROWS}
 
 
@@ -68,8 +49,25 @@ class Audit:
 
     @property
     def id(self) -> str:
-        """`ta1-` and 16 hex digits: a hash of settings, suites, sets and engine, with no date or path in it."""
+        """`ta1-` and 16 hex digits: a hash of settings, policy, suites, sets and engine, with no date or path in it."""
         return str(self.manifest["id"])
+
+    @property
+    def settings(self) -> Settings:
+        """What was compared with what."""
+        return Settings(**self.manifest["settings"])
+
+    @property
+    def policy(self) -> Policy:
+        """What counts, and what is done about it."""
+        return Policy(**self.manifest["policy"])
+
+    def judged(self, policy: Policy) -> Audit:
+        """The same scan under another policy: nothing is read again.
+
+        `RecipeError` where the scan has not recorded what the policy asks for.
+        """
+        return judged(self.manifest, self.pairs, policy)
 
     def set_facts(self, name: str) -> dict[str, Any]:
         """What the manifest says of a training set; `InputError` where the audit does not know it."""
@@ -114,6 +112,38 @@ class Audit:
         folder = Path(folder)
         manifest = _load_manifest(folder)
         return Audit(manifest, **{name: _load_table(folder, name) for name in TABLES})
+
+
+def audit_id(scan: str, policy: Policy) -> str:
+    """The id of an audit: of its scan and policy."""
+    content = {"scan": scan, "policy": policy.model_dump(mode="json")}
+    return f"ta1-{sha256(canonical_json(content)).hexdigest()[:16]}"
+
+
+def judged(manifest: Mapping[str, Any], pairs: pa.Table, policy: Policy) -> Audit:
+    """The audit that a policy makes of a scan: of its pairs, and of a manifest that may hold another policy's verdicts."""
+    sets: dict[str, dict[str, Any]] = manifest["sets"]
+    settings = Settings(**manifest["settings"])
+    try:
+        found = judge(pairs, manifest["suites"], {name: s["rows"] for name, s in sets.items()}, settings, policy)
+    except ValueError as e:
+        raise RecipeError(f"scan {manifest['scan']}: {e}") from None
+    described = {
+        **manifest,
+        "id": audit_id(manifest["scan"], policy),
+        "policy": policy.model_dump(mode="json"),
+        "sets": {
+            name: s | {"dropped": found.dropped[name], "verdict": found.verdicts[name]} for name, s in sets.items()
+        },
+        "totals": {
+            **manifest["totals"],
+            "flagged": found.flagged,
+            "flagged_distinct": found.flagged_distinct,
+            "pairs": len(pairs),
+        },
+    }
+    bare = pairs.drop_columns(["layers"]) if "layers" in pairs.column_names else pairs
+    return Audit(described, bare.append_column(PAIRS.field("layers"), found.layers), found.evals, found.rows)
 
 
 def holds(folder: Path, audit_id: str) -> bool:

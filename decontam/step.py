@@ -10,23 +10,25 @@ from pydantic import Field
 
 from decontam import dropping
 from decontam.auditing import audit as run_audit
-from decontam.auditing import audit_id
-from decontam.result import Audit, holds
+from decontam.auditing import scan_id
+from decontam.engine import EngineName
+from decontam.result import Audit, audit_id, holds
 from decontam.suites import Suite, SuiteSpec, load_suites, read_suites
-from decontam.verdicts import Settings
-from tulu_data.errors import GateError, RecipeError, nearest
+from decontam.verdicts import Policy, Settings
+from tulu_data.errors import GateError, InputError, RecipeError, nearest
+from tulu_data.executor import How
 from tulu_data.manifest import Origin
 from tulu_data.progress import Progress
 from tulu_data.recipe import BUNDLED
 from tulu_data.store import Store, Version
 from tulu_data.strict import validate as validate_strict
 
-VERSION = 1  # raise when a step gives other rows or tables for the same input
+VERSION = 2  # raise when a step gives other rows or tables for the same input
 GATE_SHOWN = 3  # overlaps that the message of the gate names
 
 
-class Section(Settings):
-    """The settings of an audit, and the suites it is made against."""
+class Section(Settings, Policy):
+    """What is compared, what counts and is dropped, and the suites it is held against."""
 
     suites: list[str] = Field(min_length=1, description="suites files, or names of bundled ones; FILE#ID takes one")
     suites_root: str | None = Field(default=None, description="where the suites' paths start, instead of their files")
@@ -36,6 +38,7 @@ class Prepared(NamedTuple):
     """A section whose suites have been read: a fault in them shows before any training row is."""
 
     settings: Settings
+    policy: Policy
     suites: list[Suite]
 
 
@@ -45,11 +48,16 @@ def validate(data: Mapping[str, Any], place: str, root: Path, *, under: str = "d
     `RecipeError` at `place`, whose keys stand below the key `under`.
     """
     section = validate_strict(Section, data, place, under=under)
-    settings = Settings(**section.model_dump(exclude={"suites", "suites_root"}))
+    settings = Settings(**section.model_dump(include=set(Settings.model_fields)))
+    policy = Policy(**section.model_dump(include=set(Policy.model_fields)))
+    try:
+        policy.check_against(settings)
+    except ValueError as e:
+        raise RecipeError(f"{place}: {under}.{e}" if under else f"{place}: {e}") from None
     base = None if section.suites_root is None else root / Path(section.suites_root).expanduser()
     at = f"{place}: {under}.suites" if under else f"{place}: suites"
     specs = [spec for name in section.suites for spec in find_suites(name, root, base, at)]
-    return Prepared(settings, read_suites(specs))
+    return Prepared(settings, policy, read_suites(specs))
 
 
 def find_suites(name: str, root: Path, base: Path | None, place: str) -> list[SuiteSpec]:
@@ -79,26 +87,73 @@ def bundled_suites() -> dict[str, Path]:
 
 
 def find_audit(prepared: Prepared, versions: Sequence[Version], store: Store) -> Path | None:
-    """The folder of this very audit (the same sets, suites and settings), where the store holds it whole."""
-    found_id = audit_id(versions, prepared.suites, prepared.settings)
+    """The folder of this very audit (the same sets, suites, settings and policy), where the store holds it whole."""
+    found_id = audit_id(scan_id(versions, prepared.suites, prepared.settings), prepared.policy)
     folder = store.root / "audits" / found_id
     return folder if holds(folder, found_id) else None
 
 
-def audit(prepared: Prepared, versions: Sequence[Version], store: Store, *, workers: int, progress: Progress) -> Path:
+def audit(
+    prepared: Prepared,
+    versions: Sequence[Version],
+    store: Store,
+    *,
+    workers: int,
+    progress: Progress,
+    executor: How | None = None,
+    engine: EngineName = "auto",
+) -> Path:
     """Audits the versions together and saves the result under `audits/` of the store; its folder.
 
-    An audit that is stored whole is not made again; a damaged one is.
+    An audit that is stored whole is not made again; a damaged one is. Of the same scan under another policy the pairs
+    are taken. A killed audit is continued.
     """
     stored = find_audit(prepared, versions, store)
     if stored is not None:
         return stored
-    found = run_audit(versions, prepared.suites, prepared.settings, workers=workers, progress=progress)
+    scan = scan_id(versions, prepared.suites, prepared.settings)
+    scanned = _find_scan(scan, store)
+    if scanned is not None:
+        progress.note(f"the pairs are those of {scanned.id}: only the policy differs")
+        return save(scanned.judged(prepared.policy), store)
+    work = store.root / "scans" / scan
+    with store.writing():
+        found = run_audit(
+            versions,
+            prepared.suites,
+            prepared.settings,
+            prepared.policy,
+            workers=workers,
+            executor=executor,
+            engine=engine,
+            cache=store.root / "index",
+            work=work,
+            progress=progress,
+        )
+    folder = save(found, store)
+    with store.writing():
+        store.discard(work)
+    return folder
+
+
+def save(found: Audit, store: Store) -> Path:
+    """Saves an audit under its id in the store; its folder. One that is there and damaged is written anew."""
     folder = store.root / "audits" / found.id
     with store.writing():
-        if folder.exists():
+        if folder.exists() and not holds(folder, found.id):
             store.discard(folder)
         return found.save(folder, option="--store")
+
+
+def _find_scan(scan: str, store: Store) -> Audit | None:
+    """An audit of the store that was made from this scan, under whatever policy."""
+    for path in sorted((store.root / "audits").glob("*/manifest.json")):
+        try:
+            if scan in path.read_text(encoding="utf-8"):
+                return Audit.load(path.parent)
+        except (OSError, ValueError, InputError):
+            continue  # it is damaged: the scan is made again
+    return None
 
 
 def drop(

@@ -24,6 +24,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("tulu_data.commands.run:command", "Run a recipe: ingest, audit, drop, mix, publish."),
     "ingest": Entry("tulu_data.commands.ingest:command", "Read raw files or a hub dataset into a version of rows."),
     "audit": Entry("decontam.commands:audit_command", "Find which rows overlap which evaluation instances."),
+    "judge": Entry("decontam.commands:judge_command", "Apply another policy to a finished audit, without a rescan."),
     "drop": Entry("decontam.commands:drop_command", "Publish a version without the rows an audit flagged."),
     "mix": Entry("tulu_data.commands.mix:command", "Mix versions by count, share, tokens or weight."),
     "show": Entry("tulu_data.commands.show:command", "Show the store, a version, its rows, or an audit."),

@@ -51,6 +51,10 @@ def _unreferenced(store: Store) -> Iterator[Removal]:
     for folder in sorted((store.root / "audits").glob("ta1-*")):
         if folder.name not in audits:
             yield Removal(folder, "no kept version records it", _size(folder))
+    for folder in sorted((store.root / "scans").glob("ts1-*")):
+        yield Removal(folder, "of an audit that was not finished", _size(folder))
+    for folder in sorted((store.root / "index").glob("*")):
+        yield Removal(folder, "an index, which is made again when it is needed", _size(folder))
 
 
 def _closure(store: Store, versions: dict[str, Version], roots: list[str]) -> set[str]:

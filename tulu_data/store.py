@@ -28,14 +28,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from tulu_data import card, manifest
 from tulu_data.errors import StoreError, UsageError, nearest
 from tulu_data.manifest import FileInfo, Input, Logical, Manifest, Origin, ShardInfo, Step
-from tulu_data.parquet import file_sha256, fsync, read_batches, write_table, writer_fingerprint
+from tulu_data.parquet import (
+    file_sha256,
+    fsync,
+    read_batches,
+    read_group,
+    row_groups,
+    write_table,
+    writer_fingerprint,
+)
 from tulu_data.rows import SPECS, Kind
 
 DEFAULT_ROOT = "tulu-store"
@@ -45,6 +53,18 @@ FOREIGN_S = 7 * 86_400  # a temporary folder of another machine this old is take
 _TEMP_NAME = re.compile(r"-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}$")
 _STORAGE_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 _STORAGE_ERRNOS |= {errno.EISDIR, errno.EIO}
+
+
+class RowGroup(NamedTuple):
+    """Part of a version that can be read alone, in any process: one row group of a shard."""
+
+    path: Path
+    group: int
+    rows: int
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+        """Its rows as one batch."""
+        return read_group(self.path, self.group, columns).combine_chunks().to_batches()[0]
 
 
 class Version:
@@ -102,6 +122,15 @@ class Version:
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in order, one batch a row group; `columns` limits what is decoded."""
         return read_batches(self.shards, columns)
+
+    def parts(self) -> Iterator[RowGroup]:
+        """The row groups in order; those without rows are left out."""
+        for path in self.shards:
+            footer = row_groups(path)
+            for group in range(footer.num_row_groups):
+                rows = footer.row_group(group).num_rows
+                if rows:
+                    yield RowGroup(path, group, rows)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows, in memory."""

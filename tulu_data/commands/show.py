@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 PAIRS_SHOWN, DROPS_SHOWN = 20, 50  # in a table; --json holds all
 AUDIT_TABLES = ("evals.parquet", "pairs.parquet", "rows.parquet")
-AUDIT_KEYS = ("id", "settings", "suites", "suite_overlaps", "totals")
-EVAL_COLUMNS = ("set", "suite", "group", "instances", "flagged", "flagged_exact", "flagged_tulu3", "verdict")
-PAIR_COLUMNS = ("row_id", "suite", "instance_id", "coverage", "train_snippet", "eval_snippet")
+AUDIT_KEYS = ("id", "settings", "policy", "suites", "suite_overlaps", "totals")
+LAYERS = ("exact", "tulu3", "informative", "fuzzy", "any")  # of an audit
+EVAL_COLUMNS = (
+    *("set", "suite", "group", "instances", "short_instances", "flagged", "verdict"),
+    *(f"flagged_{layer}" for layer in LAYERS),
+)
+PAIR_COLUMNS = ("row_id", "suite", "instance_id", "layers", "coverage", "train_snippet", "eval_snippet")
 
 
 @click.command(epilog=example("tulu show quickstart --rows 2"))
@@ -166,18 +170,16 @@ def print_evals(evals: pa.Table, *, overlaps_only: bool = False) -> None:
         (
             e["set"],
             e["suite"],
-            e["group"],
             f"{e['flagged']:,}/{e['instances']:,}",
             percent(e["flagged"], e["instances"]),
-            e["flagged_exact"],
-            e["flagged_tulu3"],
+            *(e[f"flagged_{layer}"] for layer in LAYERS),
             e["verdict"],
         )
         for e in listed
-        if not overlaps_only or e["flagged"] or e["flagged_exact"] or e["flagged_tulu3"]
+        if not overlaps_only or any(e[f"flagged_{layer}"] for layer in LAYERS)
     ]
     if found:
-        header = ["set", "suite", "group", "overlap", "share", "exact", "tulu3", "verdict"]
+        header = ["set", "suite", "overlap", "share", "exact", "tulu3", "inform", "fuzzy", "any", "verdict"]
         print_table("Audit: evaluation instances that overlap each set", header, found)
     if len(found) < len(listed):
         click.echo(f"No overlap in {len(listed) - len(found)} of {len(listed)} pairs of set and suite.")
@@ -215,6 +217,7 @@ def print_audit(
         print_json({"manifest": manifest, "evals": evals.to_pylist(), "pairs": _plain(shown.to_pylist())})
         return
     print_evals(evals)
+    _print_short(evals, manifest)
     _print_repeats(manifest, suite)
     _print_pairs(pairs, PAIRS_SHOWN if n_pairs is None else n_pairs)
     click.echo(folder)
@@ -230,6 +233,14 @@ def _only(folder: Path, column: str, wanted: str, evals: pa.Table, pairs: pa.Tab
         raise UsageError(f"{folder}: --{column} {wanted!r} is not in this audit; {nearest(wanted, known, noun=column)}")
     chosen = pc.field(column) == wanted
     return evals.filter(chosen), pairs.filter(chosen)
+
+
+def _print_short(evals: pa.Table, manifest: Mapping[str, Any]) -> None:
+    sizes = {e["suite"]: (e["short_instances"], e["instances"]) for e in evals.to_pylist()}
+    short, count = (sum(size[k] for size in sizes.values()) for k in (0, 1))
+    if short:
+        n = manifest["settings"]["n"]
+        click.echo(f"{short:,} of {count:,} instances have no field of {n} tokens: only the layer exact can see them.\n")
 
 
 def _print_repeats(manifest: Mapping[str, Any], suite: str | None) -> None:
@@ -255,15 +266,20 @@ def _print_pairs(pairs: pa.Table, count: int) -> None:
     from tulu_data.tables import print_table
 
     listed = pairs.select(list(PAIR_COLUMNS)).slice(0, count or None).to_pylist()
-    rows = [
-        [_short(p[c]) if c.endswith("snippet") else f"{p[c]:.2f}" if c == "coverage" else p[c] for c in PAIR_COLUMNS]
-        for p in listed
-    ]
+    rows = [[_pair_cell(c, p[c]) for c in PAIR_COLUMNS] for p in listed]
     if len(rows) < len(pairs):
         print_table(f"First {len(rows)} of {len(pairs):,} pairs", PAIR_COLUMNS, rows)
         click.echo("The rest: --rows 0 shows all, --set NAME or --suite ID some, --json every column.")
     elif rows:
         print_table(f"All {len(rows):,} pairs", PAIR_COLUMNS, rows)
+
+
+def _pair_cell(column: str, value: Any) -> Any:
+    if column.endswith("snippet"):
+        return _short(value)
+    if column == "layers":
+        return " ".join(value)
+    return f"{value:.2f}" if column == "coverage" else value
 
 
 def _audit_manifest(path: Path) -> dict[str, Any]:
