@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -27,9 +28,20 @@ class MemorySet:
     def rows(self) -> int:
         return len(self.table)
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        table = self.table if columns is None else self.table.select(columns)
-        yield from table.combine_chunks().to_batches(max_chunksize=self.batch_rows)
+    def parts(self) -> Iterator["MemoryPart"]:
+        for batch in self.table.combine_chunks().to_batches(max_chunksize=self.batch_rows):
+            yield MemoryPart(batch)
+
+
+class MemoryPart(NamedTuple):
+    batch: pa.RecordBatch
+
+    @property
+    def rows(self) -> int:
+        return self.batch.num_rows
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+        return self.batch if columns is None else self.batch.select(columns)
 
 
 @pytest.fixture(scope="session")
