@@ -125,9 +125,7 @@ def scan_id(sets: Sequence[RowSource], suites: Sequence[Suite], settings: Settin
     return f"ts1-{sha256(canonical_json(content)).hexdigest()[:16]}"
 
 
-def _manifest(
-    sets: Sequence[RowSource], suites: Sequence[Suite], settings: Settings, corpus: Corpus
-) -> dict[str, Any]:
+def _manifest(sets: Sequence[RowSource], suites: Sequence[Suite], settings: Settings, corpus: Corpus) -> dict[str, Any]:
     """What is known before a row is read; `judged` adds what a policy makes of the pairs."""
     return {
         "format": FORMAT,
@@ -221,6 +219,6 @@ def scan_part(engine: Engine, name: str, kind: Kind, part: Part, first: int) -> 
 def _is_done(path: Path) -> bool:
     """Whether a shard's file is whole: one that a disk has damaged is made again."""
     try:
-        return pq.read_schema(path).equals(FOUND)
+        return bool(pq.read_schema(path).equals(FOUND))
     except (OSError, pa.ArrowException):
         return False

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from decontam.kernel import (
-    BASE,
-    ONE,
     SPACE,
     ZERO,
     U,
@@ -214,7 +212,7 @@ def file_hashes(hashes, keys, values):
 
 @entry
 def fill_sieve(texts, chosen, ats, size, part, seed, message, sieve):
-    """Sets the bits of the parts of the `size` tokens from `ats` on of each chosen text, as `next_trigger` reads them."""
+    """Sets the bits of the parts of `size` tokens from `ats` on of each chosen text, as `next_trigger` reads them."""
     base_power, shift = power(part), U(58 - trailing_zeros(U(len(sieve))))
     for c in range(len(chosen)):
         hash_text(texts, np.int64(chosen[c]), seed, message)

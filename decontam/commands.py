@@ -33,7 +33,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def policy_options(command: F) -> F:
     """The options of a policy: what counts as an overlap, and what drop will do."""
     options = [
-        click.option("--policy", default="rows", show_default=True, help="What drop will do: rows, tulu3, any or none."),
+        click.option(
+            "--policy", default="rows", show_default=True, help="What drop will do: rows, tulu3, any or none."
+        ),
         click.option("--layers", help="Layers that count, separated by commas [default: those of the policy]."),
         click.option(
             "--threshold", type=float, default=0.5, show_default=True, help="tulu3 fires above this coverage."
@@ -166,9 +168,7 @@ def audit_command(
     store, progress = Store(store_root), for_stderr(quiet=quiet)
     count = workers or default_workers()
     versions = _open_all(store, train, count, progress)
-    folder = step.audit(
-        prepared, versions, store, workers=count, progress=progress, executor=executor, engine=engine
-    )
+    folder = step.audit(prepared, versions, store, workers=count, progress=progress, executor=executor, engine=engine)
     if output is not None:
         step.copy_audit(folder, output)
     print_audit(output or folder, as_json=as_json)
@@ -187,9 +187,7 @@ def audit_command(
 )
 @store_option
 @json_option
-def judge_command(
-    audit: Path, gate: bool, output: Path | None, store_root: Path, as_json: bool, **given: Any
-) -> None:
+def judge_command(audit: Path, gate: bool, output: Path | None, store_root: Path, as_json: bool, **given: Any) -> None:
     """Apply another policy to AUDIT, a finished audit's folder or id, without reading any row again."""
     from decontam import step
     from decontam.result import Audit

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from decontam import describing, kernel
 from decontam.analyzers import analyzer_of
 from decontam.corpus import NONE, Corpus, repeats
-from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, Span, longest_span, severity, snippet
 from decontam.engine import byte_spans
+from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, Span, longest_span, severity, snippet
 from decontam.fuzzy import FUZZY_MIN_TOKENS, Alignment, align
 from decontam.index import Index, new_message
 from decontam.reference import mean_share, runs, tokens_of
@@ -144,8 +144,7 @@ class _Worker:
         self.scan_index = index.built.scan
         self.longest_field = index.longest_field_bytes
         self.max_bytes = -1
-        self.counts = np.zeros(6, np.int64)
-        self.more_counts = np.zeros(6, np.int64)
+        self.counts = np.zeros(7, np.int64)  # of both kernels: they share the stamps
         self.buffers: _Buffers
 
     def make_room(self, max_bytes: int) -> None:
@@ -153,7 +152,7 @@ class _Worker:
         if max_bytes <= self.max_bytes:
             return
         self.max_bytes = max(2 * self.max_bytes, max_bytes)
-        self.counts[:], self.more_counts[:] = 0, 0
+        self.counts[:] = 0
         room = 2 * self.max_bytes + kernel.SLACK  # of folded bytes, and so of tokens
         texts, grams, fine = self.scan_index.texts, self.scan_index.grams, self.scan_index.fine
         field_room = 2 * self.longest_field + kernel.SLACK
@@ -166,17 +165,19 @@ class _Worker:
             describing.Traced(new_message(self.max_bytes), np.zeros(room, i32)),
             describing.Traced(new_message(self.longest_field), np.zeros(field_room, i32)),
             describing.Common(
-                np.zeros(len(grams.rare), i32),
-                np.zeros(len(grams.rare), np.int64),
-                *(np.zeros(field_tokens, i32) for _ in range(3)),
-                np.zeros(room, i32),
-                np.zeros(field_tokens, i32),
+                head=np.zeros(len(grams.rare), i32),
+                head_at=np.zeros(len(grams.rare), np.int64),
+                before=np.zeros(field_tokens, i32),
+                run_at=np.zeros(field_tokens, i32),
+                run_size=np.zeros(field_tokens, i32),
+                message_end=np.zeros(room, i32),
+                field_end=np.zeros(field_tokens, i32),
             ),
-            _described(room + ROOM, field_tokens * self.index.most_fields + ROOM),
+            _described(room + ROOM, (field_tokens + 1) * self.index.most_fields + ROOM),
         )
 
     def scan(self, turns: Turns, read: I64, fail: Callable[[int, int], InputError]) -> Pairs:
-        """The pairs that may matter among the turns to be read."""
+        """The pairs that may matter among the turns to be read; `fail(turn, byte)` is raised for one not UTF-8."""
         addresses, sizes = turns.addresses[read], turns.sizes[read]
         b, counts = self.buffers, self.counts
         found: list[tuple[I64, I64]] = []
@@ -187,10 +188,13 @@ class _Worker:
             at = int(counts[0])
             if counts[5] >= 0:
                 raise fail(int(read[at]), int(counts[5]))
-            for into, state, count in ((found, b.state, counts[1]), (near, b.near, counts[2])):
-                if count:
-                    into.append((read[state.found_message[:count]], state.found_text[:count].astype(np.int64)))
+            found.append(self._reported(read, b.state, int(counts[1])))
+            near.append(self._reported(read, b.near, int(counts[2])))
         return self._pairs(found, near)
+
+    @staticmethod
+    def _reported(read: I64, state: kernel.State, count: int) -> tuple[I64, I64]:
+        return read[state.found_message[:count]], state.found_text[:count].astype(np.int64)
 
     def _pairs(self, found: list[tuple[I64, I64]], near: list[tuple[I64, I64]]) -> Pairs:
         width = max(1, len(self.index.corpus.passage))
@@ -207,27 +211,29 @@ class _Worker:
         counts = (first[text + 1] - first[text]).astype(np.int64)
         start = np.repeat(first[text], counts)
         place = start + np.arange(len(start)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.repeat(turn, counts) * width + holders[place]
+        return np.asarray(np.repeat(turn, counts) * width + holders[place], np.int64)
 
     def describe(self, turns: Turns, pairs: Pairs, instances: describing.Instances) -> describing.Described:
         """Everything about each pair."""
-        b, counts = self.buffers, self.more_counts
+        b, counts = self.buffers, self.counts
         parts: list[describing.Described] = []
+        written: tuple[npt.NDArray[Any], ...] = b.described
         at = 0
         while at < len(pairs.turn):
-            describing.describe(
-                turns.addresses, turns.sizes, pairs.turn, pairs.instance, at, self.scan_index, instances, b.seen, b.field,
-                b.state, b.common, b.described, counts,
-            )  # fmt: skip
-            done, fields, message_spans, field_spans = int(counts[0]) - at, *(int(c) for c in counts[1:4])
+            pairs_of = (turns.addresses, turns.sizes, pairs.turn, pairs.instance, at)
+            buffers = (b.seen, b.field, b.state, b.common, b.described, counts)
+            describing.describe(*pairs_of, self.scan_index, instances, *buffers)
+            done = int(counts[0]) - at
+            fields, message_spans, field_spans = int(counts[1]), int(counts[2]), int(counts[3])
             ends = (done, done, done, fields, fields, fields, message_spans, field_spans)
-            parts.append(describing.Described(*(a[:end].copy() for a, end in zip(b.described, ends, strict=True))))
+            parts.append(describing.Described._make(a[:end].copy() for a, end in zip(written, ends, strict=True)))
             at = int(counts[0])
-        return describing.Described(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        return describing.Described._make(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
     def holds(self, addresses: npt.NDArray[np.uint64], sizes: I64, turn: I64, text: I64) -> Bools:
         """Whether each text in memory holds a text of the suites: `(pairs,)`, sorted by `turn`."""
-        return describing.holds(addresses, sizes, turn, text, self.scan_index, self.buffers.message).astype(np.bool_)
+        held = describing.holds(addresses, sizes, turn, text, self.scan_index, self.buffers.message)
+        return np.asarray(held, np.bool_)
 
 
 def _state(texts: kernel.Texts, grams: kernel.Grams, room: int) -> kernel.State:
@@ -246,12 +252,14 @@ def _state(texts: kernel.Texts, grams: kernel.Grams, room: int) -> kernel.State:
 
 def _described(message_room: int, field_room: int) -> describing.Described:
     return describing.Described(
-        np.zeros(ROOM, np.uint8),
-        np.zeros(ROOM, np.int32),
-        np.zeros(ROOM, np.int32),
-        *(np.zeros(ROOM, np.int32) for _ in range(3)),
-        np.zeros((message_room, 2), np.int64),
-        np.zeros((field_room, 2), np.int64),
+        exact=np.zeros(ROOM, np.uint8),
+        longest=np.zeros(ROOM, np.int32),
+        message_runs=np.zeros(ROOM, np.int32),
+        covered=np.zeros(ROOM, np.int32),
+        rare=np.zeros(ROOM, np.int32),
+        field_runs=np.zeros(ROOM, np.int32),
+        message_spans=np.zeros((message_room, 2), np.int64),
+        field_spans=np.zeros((field_room, 2), np.int64),
     )
 
 
@@ -374,7 +382,8 @@ class _Table:
             forms = [tokens_of(self.corpus.texts[t]) for t in self.corpus.field_texts(int(self.pairs.instance[pair]))]
             long = [len(f) >= FUZZY_MIN_TOKENS for f in forms]
             found = [align(tokens, f) if fits else Alignment(0, [], []) for f, fits in zip(forms, long, strict=True)]
-            similarity = sum(a.similarity for a in found) / sum(len(f) for f, fits in zip(forms, long, strict=True) if fits)
+            words = sum(len(f) for f, fits in zip(forms, long, strict=True) if fits)
+            similarity = sum(a.similarity for a in found) / words
             if similarity >= FUZZY_RECORDED:
                 fuzzy[pair], aligned[pair] = similarity, found
         return fuzzy, aligned
@@ -465,7 +474,7 @@ class _Table:
         }
 
     def _row_holds(self, kept: I64) -> tuple[list[bool | None], list[bool | None]]:
-        """Whether the row of each kept pair holds the instance's answer, and its passage; None where neither is asked."""
+        """Whether the row of each kept pair holds the instance's answer, and its passage; None: not asked."""
         instance, row = self.pairs.instance[kept], self.turns.row[self.pairs.turn[kept]]
         said = np.asarray(pc.equal(self.turns.roles, "assistant").to_numpy(zero_copy_only=False), np.bool_)
         answer = self._holds(row, self.facts.answer[instance], np.flatnonzero(said), with_truth=True)
@@ -488,7 +497,9 @@ class _Table:
         pair = np.repeat(np.arange(len(asked)), counts)
         by_turn = np.argsort(place, kind="stable")
         self.worker.make_room(int(sizes.max(initial=0)))
-        held = self.worker.holds(addresses[order], sizes[order], place[by_turn], text[asked][pair[by_turn]].astype(np.int64))
+        held = self.worker.holds(
+            addresses[order], sizes[order], place[by_turn], text[asked][pair[by_turn]].astype(np.int64)
+        )
         any_held = np.bincount(pair[by_turn], held, len(asked)) > 0
         found: list[bool | None] = [None] * len(row)
         for k, value in zip(asked.tolist(), any_held.tolist(), strict=True):

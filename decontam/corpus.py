@@ -77,7 +77,7 @@ class Corpus:
     @property
     def suite_of(self) -> I32:
         """`(instances,)` the place of the suite."""
-        return self.instances["suite"].to_numpy().astype(np.int32, copy=False)
+        return np.asarray(self.instances["suite"].to_numpy(), np.int32)
 
 
 def analyse_suite(suite: Suite, canonical: Canonical) -> Corpus:
@@ -136,8 +136,9 @@ def join(parts: Sequence[Corpus]) -> Corpus:
         pa.concat_tables([INSTANCES.empty_table(), *tables]).combine_chunks(),
         forms,
         np.array([c.count(b" ") + 1 for c in forms], np.int32),
-        np.concatenate([np.zeros(1, np.int32), *(p.first_field[1:] + k for p, k in zip(parts, sizes, strict=False))])
-        .astype(np.int32),
+        np.concatenate(
+            [np.zeros(1, np.int32), *(p.first_field[1:] + k for p, k in zip(parts, sizes, strict=False))]
+        ).astype(np.int32),
         _joined(p.field_name for p in parts),
         _joined(new[p.field_text] for new, p in zip(renumbered, parts, strict=True)),
         _joined(new[p.passage] for new, p in zip(renumbered, parts, strict=True)),

@@ -18,7 +18,6 @@ from decontam.kernel import (
     U8,
     U64,
     Message,
-    State,
     U,
     entry,
     equal_tokens,
@@ -109,8 +108,9 @@ def find_text(message, n_tokens, texts, text):
 
 
 @inner
-def _is_exact(message, n_tokens, texts, grams, state, stamp, instances, instance):
+def _is_exact(message, n_tokens, index, state, stamp, instances, instance):
     """Whether the message holds every field and the passage in one piece; of a tiny instance, whether it is that."""
+    texts, grams = index.texts, index.grams
     if instances.tiny[instance]:
         text = instances.tiny_text[instance]
         same_length = texts.first[text + 1] - texts.first[text] == n_tokens
@@ -128,13 +128,13 @@ def _is_exact(message, n_tokens, texts, grams, state, stamp, instances, instance
 
 
 @inner
-def _compare_field(text, n_tokens, any_hit, texts, grams, state, stamp, pair, common):
+def _compare_field(text, n_tokens, any_hit, index, state, stamp, pair, common):
     """Marks the windows that a message shares with a text; (tokens covered, those of rare n-grams, longest run)."""
+    texts, grams = index.texts, index.grams
     n = grams.shape[0]
     first = texts.first[text]
     windows = texts.first[text + 1] - first - n + 1
-    covered = rare = longest = 0
-    covered_to = rare_to = 0
+    covered = rare = longest = covered_to = rare_to = NONE_YET
     for j in range(max(0, windows)):
         gram = grams.at[first + j]
         common.run_at[j] = -2
@@ -196,66 +196,91 @@ def _span(traced, start, end, address, size, spans, at):
 
 
 @entry
-def describe(addresses, sizes, pair_message, pair_instance, begin, index, instances, seen, field, state, common, out, counts):
+def describe(
+    addresses, sizes, pair_message, pair_instance, begin, index, instances, seen, field, state, common, out, counts
+):
     """Describes pairs, sorted by message, from `begin` on, until all are done or there is little room.
 
     addresses, sizes: of the messages. seen, field: buffers for a message and for the text of a field. counts: the pair
-    to go on with, fields, message spans and field spans written, the stamps of the last message and of the last field.
+    to go on with, fields, message spans and field spans written; [4] the stamp of the last message, which
+    `kernel.scan` goes on from, and [6] that of the last field.
     """
-    texts, grams = index.texts, index.grams
     fields = message_spans = field_spans = NONE_YET
-    stamp, pair = counts[4], counts[5]
+    stamp, pair = counts[4], counts[6]
     previous = -1
     n_tokens = NONE_YET
     any_hit = False
     p = begin
     while p < len(pair_message):
         number, instance = pair_message[p], pair_instance[p]
-        first, last = instances.first_field[instance], instances.first_field[instance + 1]
         if number != previous:
             previous = number
             n_tokens = _read(addresses[number], sizes[number], index, seen)
             stamp += 1
             any_hit = _match_all(seen.message, n_tokens, index, state, stamp)
-        room = n_tokens + 1
-        for f in range(first, last):
-            room = max(room, np.int64(texts.first[instances.field_text[f] + 1] - texts.first[instances.field_text[f]]))
-        if (
-            fields + last - first > len(out.covered)
-            or message_spans + room > len(out.message_spans)
-            or field_spans + room * (last - first) > len(out.field_spans)
-        ):
+        first, last = instances.first_field[instance], instances.first_field[instance + 1]
+        if not _has_room(first, last, n_tokens, index.texts, instances, fields, message_spans, field_spans, out):
             break
-        exact = _is_exact(seen.message, n_tokens, texts, grams, state, stamp, instances, instance)
-        longest = 0
+        exact = _is_exact(seen.message, n_tokens, index, state, stamp, instances, instance)
+        longest = NONE_YET
         for f in range(first, last):
-            text = instances.field_text[f]
             pair += 1
-            covered, rare, run = _compare_field(text, n_tokens, any_hit, texts, grams, state, stamp, pair, common)
+            text = np.int64(instances.field_text[f])
+            covered, rare, run = _compare_field(text, n_tokens, any_hit, index, state, stamp, pair, common)
             if exact:
-                length = texts.first[text + 1] - texts.first[text]
-                at = find_text(seen.message, n_tokens, texts, text)
-                common.message_end[at] = max(common.message_end[at], at + length)
-                common.field_end[0] = length
-                covered, run = length, max(run, length)
+                covered = _mark_whole(text, seen.message, n_tokens, index.texts, common)
+                run = max(run, covered)
             longest = max(longest, run)
-            out.covered[fields], out.rare[fields] = covered, rare
-            before = field_spans
+            out.covered[fields], out.rare[fields], out.field_runs[fields] = covered, rare, 0
             if covered > 0:
-                in_field = _read(instances.addresses[f], instances.sizes[f], index, field)
-                field_spans = _write_spans(
-                    common.field_end, in_field, field, instances.addresses[f], instances.sizes[f], out.field_spans, before
-                )
-            out.field_runs[fields] = field_spans - before
+                ended = _write_field_spans(f, index, instances, field, common, out.field_spans, field_spans)
+                out.field_runs[fields] = ended - field_spans
+                field_spans = ended
             fields += 1
-        before = message_spans
-        message_spans = _write_spans(
-            common.message_end, n_tokens, seen, addresses[number], sizes[number], out.message_spans, before
+        ended = _write_spans(
+            common.message_end, n_tokens, seen, addresses[number], sizes[number], out.message_spans, message_spans
         )
-        out.exact[p - begin], out.longest[p - begin] = exact, longest
-        out.message_runs[p - begin] = message_spans - before
+        out.exact[p - begin], out.longest[p - begin], out.message_runs[p - begin] = (
+            exact,
+            longest,
+            ended - message_spans,
+        )
+        message_spans = ended
         p += 1
-    counts[0], counts[1], counts[2], counts[3], counts[4], counts[5] = p, fields, message_spans, field_spans, stamp, pair
+    counts[0], counts[1], counts[2], counts[3] = p, fields, message_spans, field_spans
+    counts[4], counts[6] = stamp, pair
+
+
+@inner
+def _has_room(first, last, n_tokens, texts, instances, fields, message_spans, field_spans, out):
+    """Whether what a pair has in common fits, however much that is. Every pair has a field."""
+    field_tokens = NONE_YET
+    for f in range(first, last):
+        text = instances.field_text[f]
+        field_tokens += texts.first[text + 1] - texts.first[text] + 1
+    return (
+        fields + last - first <= len(out.covered)
+        and message_spans + n_tokens + 1 <= len(out.message_spans)
+        and field_spans + field_tokens <= len(out.field_spans)
+    )
+
+
+@inner
+def _mark_whole(text, message, n_tokens, texts, common):
+    """Marks a text that the message holds in one piece, in both; its tokens."""
+    length = np.int64(texts.first[text + 1] - texts.first[text])
+    at = find_text(message, n_tokens, texts, text)
+    common.message_end[at] = max(common.message_end[at], at + length)
+    common.field_end[0] = length
+    return length
+
+
+@inner
+def _write_field_spans(f, index, instances, field, common, spans, at):
+    """`_write_spans` for the text of field f as it was given."""
+    address, size = instances.addresses[f], instances.sizes[f]
+    n_tokens = _read(address, size, index, field)
+    return _write_spans(common.field_end, n_tokens, field, address, size, spans, at)
 
 
 @inner

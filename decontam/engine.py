@@ -168,9 +168,7 @@ class ReferenceEngine:
             "longest_run": match.longest_run,
             "train_spans": [{"start": a, "end": b} for a, b in train],
             "eval_spans": [
-                {"field": name, "start": a, "end": b}
-                for name, spans in zip(names, held, strict=True)
-                for a, b in spans
+                {"field": name, "start": a, "end": b} for name, spans in zip(names, held, strict=True) for a, b in spans
             ],
             "train_snippet": snippet(*longest_span([text], [train])),
             "eval_snippet": snippet(*longest_span(field_texts, held)),

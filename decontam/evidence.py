@@ -30,7 +30,9 @@ FOUND = pa.schema(
         pa.field("group", pa.string()),
         pa.field("subset", pa.string()),
         pa.field("instance_id", pa.string()),
-        pa.field("repeats", pa.string()),  # suite/id of an earlier instance with the same text; null where it is the first
+        pa.field(
+            "repeats", pa.string()
+        ),  # suite/id of an earlier instance with the same text; null where it is the first
         pa.field("exact", pa.bool_()),  # the message holds the instance in one piece
         pa.field("coverage", pa.float64()),
         pa.field("covered_tokens", pa.int32()),

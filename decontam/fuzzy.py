@@ -44,9 +44,7 @@ def align(message: Sequence[str], text: Sequence[str]) -> Alignment:
         for op in LCSseq.opcodes(part, text)
         if op.tag == "equal"
     ]
-    return Alignment(
-        sum(b[1] - b[0] for b in blocks), [(b[0], b[1]) for b in blocks], [(b[2], b[3]) for b in blocks]
-    )
+    return Alignment(sum(b[1] - b[0] for b in blocks), [(b[0], b[1]) for b in blocks], [(b[2], b[3]) for b in blocks])
 
 
 def locate(message: Sequence[str], text: Sequence[str]) -> Run | None:

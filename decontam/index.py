@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
@@ -263,7 +264,7 @@ def _needed(totals: kernel.I32, alone: npt.NDArray[np.bool_], floor: float) -> k
 
 
 def _short_texts(corpus: Corpus, settings: Settings, totals: kernel.I32) -> tuple[kernel.I32, kernel.I32]:
-    """The longest field of each instance that no n-gram can find: those of `SHORT_TRIGGER` tokens or more, and others."""
+    """The longest field of each instance that no n-gram can find: of `SHORT_TRIGGER` tokens or more, and others."""
     tiny = set(_tiny_instances(corpus, settings.exact_min_tokens).tolist())
     chosen = set()
     for i in np.flatnonzero(short_instances(corpus, settings.n)).tolist():
@@ -307,9 +308,7 @@ def _filed(
     return kernel.Wholes(sieve, keys, values, groups, *members, np.array(shape, np.int64))
 
 
-def _holders(
-    corpus: Corpus, count: int, tiny: kernel.U8, tiny_text: kernel.I32
-) -> tuple[kernel.I32, kernel.I32]:
+def _holders(corpus: Corpus, count: int, tiny: kernel.U8, tiny_text: kernel.I32) -> tuple[kernel.I32, kernel.I32]:
     """The instances of each text: those with it as a field, or that it is all of."""
     owners = np.repeat(np.arange(len(tiny)), np.diff(corpus.first_field))
     text = np.append(corpus.field_text, tiny_text[tiny == 1])
@@ -365,7 +364,7 @@ def _analysed(suite: Suite, analyzer: str) -> Corpus:
 
 
 def _part(suite: Suite, analyzer: str, cache: Path) -> Corpus:
-    """One suite's corpus, from the cache where it is there: an index with another suite is built from the same parts."""
+    """One suite's corpus, from the cache where it is there: an index with one more suite is built of the same parts."""
     digest = sha256(canonical_json([_stamp(analyzer), suite.digest])).hexdigest()
     folder = cache / "parts" / digest[:16]
     try:
@@ -396,7 +395,7 @@ def _stamp_of(index: Index) -> dict[str, Any]:
 def load(folder: Path) -> Index:
     """The index that `save` wrote, mapped; `InputError` in one line where it is damaged or of another version."""
     corpus, arrays = _read(folder)
-    return Index(corpus, _unflat(Built, arrays))
+    return Index(corpus, _frozen(_unflat(Built, arrays)))
 
 
 def _write(folder: Path, corpus: Corpus, arrays: Mapping[str, npt.NDArray[Any]], stamp: Mapping[str, Any]) -> None:
@@ -448,10 +447,10 @@ def _read(folder: Path) -> tuple[Corpus, dict[str, npt.NDArray[Any]]]:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
         raise InputError(f"{folder}: is no whole index ({reason}); remove it, it is made again") from None
     if made_by != [FORMAT, KERNEL]:
-        found = "/".join(map(str, made_by))
+        found = " ".join(map(str, made_by))
         raise InputError(f"{folder}: index of another version ({found}); remove it, it is made again")
     blob, ends = arrays.pop("corpus.blob").tobytes(), arrays.pop("corpus.ends").tolist()
-    texts = [blob[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    texts = [blob[a:b] for a, b in pairwise(ends)]
     own = {name: arrays.pop(f"corpus.{name}") for name in _CORPUS_ARRAYS}
     return Corpus(suites, instances, texts, **own), arrays
 

@@ -1,4 +1,4 @@
-"""A policy applied to what a scan found: layers that fire, verdicts on sets, and the rows that leave. No text is read."""
+"""A policy applied to what a scan found: layers that fire, verdicts on sets, rows that leave. No text is read."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ negatives.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import njit  # noqa: TID253 - this module is imported where it is used
 
 from decontam.folding import ISOLATED, PAGE_BITS, SEPARATOR, Folding
 from decontam.simd import (
@@ -38,8 +38,8 @@ from decontam.simd import (
 )
 
 # Called from Python: without the GIL, and kept on disk once it is compiled. The rest becomes part of these.
-entry = njit(nogil=True, cache=True)
-inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+entry: Any = njit(nogil=True, cache=True)
+inner: Any = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -102,9 +102,10 @@ class Grams(NamedTuple):
 class Wholes(NamedTuple):
     """Texts that are only found whole. Each is filed under the hash of some tokens of it, or of all of them.
 
-    sieve: a bit for the highest bits of the hash of each part, before it is mixed. keys, values: hash → group. texts, ats: the members
-    `[groups[g] : groups[g + 1]]` of group g, and where in the text the tokens that were hashed begin. shape: how many
-    tokens are hashed (where all are, the number that no text reaches), tokens of a part of them, stride: as in `Grams`.
+    sieve: a bit for the highest bits of the hash of each part, before it is mixed. keys, values: hash → group. texts,
+    ats: the members `[groups[g] : groups[g + 1]]` of group g, and where in the text the tokens that were hashed begin.
+    shape: how many tokens are hashed (where all are, the number that no text reaches), tokens of a part of them,
+    stride: as in `Grams`.
     """
 
     sieve: U64
@@ -147,7 +148,7 @@ class State(NamedTuple):
 
     hit: `(message tokens,)` the n-gram that starts there, or -1. seen: `(grams,)` and touched_at: `(texts,)` the last
     message with it. marks: a bit per token of the texts, set where a shared n-gram starts. touched: texts with a mark.
-    found_message, found_text: `(capacity,)` what is reported: messages and the texts they have something in common with.
+    found_message, found_text: `(capacity,)` what is reported: messages, and texts they have something in common with.
     """
 
     hit: I32
@@ -400,6 +401,7 @@ def look_up(keys, values, h):
 
 @inner
 def equal_bytes(a, b, size):
+    """Whether `size` bytes at two addresses are the same."""
     done = 0
     while done < size:
         difference = load_word(a + U(done)) ^ load_word(b + U(done))
@@ -424,10 +426,10 @@ def equal_token(base, edges, i, blob, texts, place):
 @inner
 def equal_tokens(base, edges, i, blob, texts, place, size):
     """Whether `size` tokens of a message, from i on, are those of the texts from a place on."""
-    for k in range(size):
-        if not equal_token(base, edges, i + k, blob, texts, place + k):
-            return False
-    return True
+    k = 0
+    while k < size and equal_token(base, edges, i + k, blob, texts, place + k):
+        k += 1
+    return k == size
 
 
 # ------------------------------------------------------------ match
@@ -449,7 +451,7 @@ def next_anchor(prefix, n_tokens, at, anchor, stride, anchors):
 
 @inner
 def match(message, n_tokens, at, texts, grams, state, stamp):
-    """Finds every n-gram that a message shares with the texts, from its first anchor `at` on; how many texts it touches.
+    """Finds every n-gram that a message shares with the texts, from its first anchor `at` on; how many texts it holds.
 
     Leaves `state.hit`, valid where a text is touched, and `state.marks`, which `cover` clears.
     """
@@ -570,7 +572,7 @@ def _union(text, n, texts, grams, state):
 
 @inner
 def next_trigger(prefix, n_tokens, at, part, stride, sieve):
-    """The first run of `part` tokens, of those at every `stride`-th token from `at` on, that may be one of a text; or -1.
+    """The first run of `part` tokens, of those at every `stride`-th token from `at` on, that a text may hold; or -1.
 
     All tokens of a message pass here, so only one bit is looked at, in a table that fits the nearest cache.
     """

@@ -121,7 +121,7 @@ def audit_id(scan: str, policy: Policy) -> str:
 
 
 def judged(manifest: Mapping[str, Any], pairs: pa.Table, policy: Policy) -> Audit:
-    """The audit that a policy makes of a scan: of its pairs, and of a manifest that may hold another policy's verdicts."""
+    """The audit that a policy makes of a scan: of its pairs, and a manifest that may hold another policy's verdicts."""
     sets: dict[str, dict[str, Any]] = manifest["sets"]
     settings = Settings(**manifest["settings"])
     try:

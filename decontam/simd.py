@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from numba import types  # noqa: TID253 - this module is imported where it is used
+from numba.extending import intrinsic  # noqa: TID253
 
 from decontam.analyzers import TULU_SEPARATORS
 
@@ -60,7 +60,7 @@ def _any_of(builder: Any, masks: list[Any]) -> Any:
     return joined
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load_word(typing: Any, address: Any) -> tuple[Any, Emit]:
     """The 8 bytes at an address as a little-endian number."""
 
@@ -70,7 +70,7 @@ def load_word(typing: Any, address: Any) -> tuple[Any, Emit]:
     return types.uint64(types.uint64), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load_byte(typing: Any, address: Any) -> tuple[Any, Emit]:
     """The byte at an address, as a number."""
 
@@ -80,7 +80,7 @@ def load_byte(typing: Any, address: Any) -> tuple[Any, Emit]:
     return types.int64(types.uint64), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store_byte(typing: Any, address: Any, byte: Any) -> tuple[Any, Emit]:
     """Writes one byte to an address."""
 
@@ -91,7 +91,7 @@ def store_byte(typing: Any, address: Any, byte: Any) -> tuple[Any, Emit]:
     return types.void(types.uint64, types.int64), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def trailing_zeros(typing: Any, mask: Any) -> tuple[Any, Emit]:
     """The place of the lowest bit that is set; 64 where none is."""
 
@@ -101,7 +101,7 @@ def trailing_zeros(typing: Any, mask: Any) -> tuple[Any, Emit]:
     return types.int64(types.uint64), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def count_ones(typing: Any, mask: Any) -> tuple[Any, Emit]:
     """How many bits are set."""
 
@@ -111,7 +111,7 @@ def count_ones(typing: Any, mask: Any) -> tuple[Any, Emit]:
     return types.int64(types.uint64), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def copy_block(typing: Any, source: Any, target: Any) -> tuple[Any, Emit]:
     """Copies 64 bytes; the mask of those that are not ASCII."""
 
@@ -126,7 +126,7 @@ def copy_block(typing: Any, source: Any, target: Any) -> tuple[Any, Emit]:
 def _word_mask(separators: Callable[[Any, Any], Any]) -> Any:
     """An operation that lower-cases the ASCII letters of 64 bytes in place and gives the mask of word bytes."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def word_mask(typing: Any, address: Any) -> tuple[Any, Emit]:
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             values = _load(builder, args[0], _BYTES)

@@ -30,7 +30,7 @@ SHORTEST_CONTAINED = 5
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    loaded = recipes.load("public", [f"root={DATA}"])
+    loaded = recipes.load("public", [f"root={DATA}", "decontaminate.layers=[exact, tulu3]"])
     return run(loaded, Store(tmp_path_factory.mktemp("public")), workers=2)
 
 

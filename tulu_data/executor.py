@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import threading
@@ -88,9 +89,8 @@ def map_with_state(
         with ThreadPoolExecutor(workers) as pool:
             yield from _in_order(lambda item: pool.submit(function, state, item), items, workers)
     else:
-        yield from map_in_order(
-            _call_with_state, ((function, item) for item in items), workers=workers, initializer=_keep, initargs=(state,)
-        )
+        calls = ((function, item) for item in items)
+        yield from map_in_order(_call_with_state, calls, workers=workers, initializer=_keep, initargs=(state,))
 
 
 _state: Any = None  # of a worker process
@@ -131,13 +131,14 @@ def _map_in_ray(
     started = not ray.is_initialized()
     if started:
         # RAY_ADDRESS names a cluster; without it one is started here. All CPUs are never reserved.
-        local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers}
-        ray.init(log_to_driver=False, logging_level="warning", **local)
+        cpus = None if "RAY_ADDRESS" in os.environ else workers
+        ray.init(num_cpus=cpus, log_to_driver=False, logging_level=logging.WARNING)
     try:
         task = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(function)
         shared = ray.put(state)
         remaining = iter(items)
-        in_flight = max(workers, int(ray.cluster_resources().get("CPU", 1))) * IN_FLIGHT_PER_WORKER
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        in_flight = max(workers, int(resources.get("CPU", 1))) * IN_FLIGHT_PER_WORKER
         waiting = deque(task.remote(shared, item) for item in islice(remaining, in_flight))
         while waiting:
             try:

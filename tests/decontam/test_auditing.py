@@ -4,12 +4,14 @@ import random
 
 import pytest
 
-from decontam.auditing import audit, audit_id
+from decontam import auditing
+from decontam.auditing import audit, scan_id
 from decontam.dropping import decontamination_record, drops_table, kept_mask, leaving
-from decontam.evidence import SNIPPET_CHARS, Span, snippet
-from decontam.result import Audit
-from decontam.verdicts import Settings
-from tulu_data.errors import InputError, StoreError, UsageError
+from decontam.engine import Engine
+from decontam.evidence import SNIPPET_CHARS, snippet
+from decontam.result import Audit, audit_id
+from decontam.verdicts import Policy, Settings
+from tulu_data.errors import InputError, RecipeError, StoreError, UsageError
 from tulu_data.parquet import write_table
 
 QUESTION = "Janet’s ducks lay 16 eggs per day and she eats three of them for breakfast every morning"
@@ -49,6 +51,7 @@ def test_tables_and_manifest_of_a_small_audit(small):
     }
     assert found.manifest["suite_overlaps"] == [{"suites": ["gsm", "other"], "equal": [1, 1]}]
     assert found.manifest["totals"] == {"instances": 4, "distinct": 3, "flagged": 3, "flagged_distinct": 2, "pairs": 3}
+    assert found.pairs["repeats"].to_pylist() == [None, "gsm/0", None]
     assert [(s["id"], s["short"], s["unmatchable"]) for s in found.manifest["suites"]] == [
         ("gsm", 1, 0),
         ("other", 0, 0),
@@ -60,10 +63,12 @@ def test_workers_and_batches_change_nothing(make_set, make_suite):
     prompts = [" ".join(choose.sample(LONG, 3)) if i % 3 else f"harmless {i}" for i in range(60)]
     suites = [make_suite("a", LONG), make_suite("b", LONG[:7], "unseen")]
     one = audit([make_set("x", prompts), make_set("y", prompts[:9])], suites)
-    two = audit([make_set("x", prompts, batch_rows=7), make_set("y", prompts[:9], batch_rows=1)], suites, workers=2)
+    others = [make_set("x", prompts, batch_rows=7), make_set("y", prompts[:9], batch_rows=1)]
     assert one.pairs.num_rows > 60
-    assert (one.pairs, one.evals, one.rows) == (two.pairs, two.evals, two.rows)
-    assert one.manifest | {"seconds": 0} == two.manifest | {"seconds": 0}
+    for engine, executor in [("compiled", "threads"), ("compiled", "processes"), ("reference", "processes")]:
+        two = audit(others, suites, workers=2, engine=engine, executor=executor)
+        assert (one.pairs, one.evals, one.rows) == (two.pairs, two.evals, two.rows)
+        assert one.manifest | {"seconds": 0} == two.manifest | {"seconds": 0}
 
 
 def test_rewrapping_lines_never_changes_a_verdict(make_set, make_suite):
@@ -71,15 +76,15 @@ def test_rewrapping_lines_never_changes_a_verdict(make_set, make_suite):
     prompts = [f"intro {q} outro" for q in LONG[:20]]
     wrapped = ["".join(choose.choice([" ", "\n", "\r\n", " \n\t"]) if c == " " else c for c in p) for p in prompts]
     suites = [make_suite("a", LONG)]
-    verdicts = ["instance_id", "layers", "coverage", "longest_run"]
+    verdicts = ["instance_id", "layers", "coverage", "informative", "fuzzy", "longest_run"]
     one, two = (audit([make_set("x", p)], suites).pairs.select(verdicts) for p in (prompts, wrapped))
     assert one == two
 
 
 def test_two_percent_of_a_suite_is_not_contamination(make_set, make_suite):
     suites = [make_suite("dev", LONG, "dev"), make_suite("unseen", LONG, "unseen")]
-    paper = Settings(policy="tulu3")
-    at, above = (audit([make_set("x", [*LONG[:k], "harmless"])], suites, paper) for k in (2, 3))
+    paper = Policy(policy="tulu3")
+    at, above = (audit([make_set("x", [*LONG[:k], "harmless"])], suites, policy=paper) for k in (2, 3))
     assert at.evals["verdict"].to_pylist() == ["clean", "clean"]
     assert above.evals["verdict"].to_pylist() == ["drop rows", "drop set"]
     assert (at.manifest["sets"]["x"]["dropped"], above.manifest["sets"]["x"]["dropped"]) == (0, 4)
@@ -88,7 +93,7 @@ def test_two_percent_of_a_suite_is_not_contamination(make_set, make_suite):
 
 def test_only_chosen_layers_count_and_all_are_reported(make_set, make_suite):
     train = make_set("x", [" ".join(LONG[0].split()[:9])])
-    found = audit([train], [make_suite("a", LONG[:1])], Settings(layers=("exact",)))
+    found = audit([train], [make_suite("a", LONG[:1])], policy=Policy(layers=("exact",)))
     [entry] = found.evals.to_pylist()
     assert (entry["flagged"], entry["flagged_tulu3"], entry["verdict"]) == (0, 1, "clean")
     assert found.rows["dropped"].to_pylist() == [False]
@@ -122,6 +127,9 @@ def test_an_answer_that_leaks_is_told_and_a_letter_is_no_evidence(make_set, make
     suite = make_suite("s", [QUESTION, OTHER, LONG[1]], answers=["thirteen eggs", "two bolts", "B"])
     found = audit([make_set("x", [row], "sft")], [suite])
     assert found.pairs["answer_found"].to_pylist() == [True, False, None]
+    assert found.pairs["severity"].to_pylist() == ["question+answer", "question", "question"]
+    assert found.evals["with_answer"].to_pylist() == [1]
+    assert found.rows["severity"].to_pylist() == ["question+answer"]
 
 
 def test_spans_are_bytes_of_the_original_text(make_set, make_suite):
@@ -136,30 +144,32 @@ def test_spans_are_bytes_of_the_original_text(make_set, make_suite):
 
 def test_a_snippet_holds_the_match_and_is_never_too_long():
     text = "x" * 1000 + "MATCH" + "y" * 1000
-    cut = snippet(text, Span(1000, 1005))
+    cut = snippet(text, (1000, 1005))
     assert len(cut) == SNIPPET_CHARS
     assert "xMATCHy" in cut
     assert cut[0] == cut[-1] == "…"
-    assert snippet(text, Span(0, 5)).startswith("xxx")
-    assert snippet(text, Span(2000, 2005)).endswith("yyy")
+    assert snippet(text, (0, 5)).startswith("xxx")
+    assert snippet(text, (2000, 2005)).endswith("yyy")
 
 
 def test_the_id_hangs_on_content_and_settings_alone(make_set, make_suite, small):
     train, suites = small
     found = audit([train], suites)
     assert found.id == audit([train], suites, workers=2).id
+    assert found.id == audit([train], suites, engine="reference").id
     others = [
         audit([train], suites, Settings(n=9)),
+        audit([train], suites, policy=Policy(policy="tulu3")),
         audit([train], suites[:1]),
         audit([make_set("train", ["nothing"])], suites),
         audit([train], [make_suite("gsm", [QUESTION, "Why?"], "unseen"), suites[1]]),
     ]
-    assert len({found.id, *(o.id for o in others)}) == 5
+    assert len({found.id, *(o.id for o in others)}) == 6
 
 
 def test_the_id_is_known_without_reading_a_row(small):
     train, suites = small
-    assert audit_id([train], suites, Settings()) == audit([train], suites).id
+    assert audit_id(scan_id([train], suites, Settings()), Policy()) == audit([train], suites).id
 
 
 def test_instances_that_repeat_inside_a_suite_are_counted(make_set, make_suite):
@@ -187,6 +197,82 @@ def test_names_must_differ(small):
         audit([train], [suites[0], suites[0]])
 
 
+# ------------------------------------------------------------ another policy
+
+
+def test_a_new_policy_gives_what_a_new_scan_would(make_set, make_suite):
+    choose = random.Random(7)
+    prompts = [" ".join(q.split()[: choose.randint(6, 14)]) for q in LONG] + ["harmless"]
+    train, suites = make_set("x", prompts), [make_suite("a", LONG), make_suite("b", LONG[:9], "unseen")]
+    found = audit([train], suites)
+    policies = [
+        Policy(policy="tulu3"),
+        Policy(policy="any"),
+        Policy(policy="tulu3", layers=("exact", "tulu3"), threshold=0.9, set_threshold=0.5),
+        Policy(layers=("fuzzy", "informative"), informative_threshold=0.7, fuzzy_threshold=0.9),
+    ]
+    ids = set()
+    for policy in policies:
+        judged, scanned = found.judged(policy), audit([train], suites, policy=policy)
+        ids.add(judged.id)
+        assert (judged.pairs, judged.evals, judged.rows) == (scanned.pairs, scanned.evals, scanned.rows)
+        assert judged.manifest | {"seconds": 0} == scanned.manifest | {"seconds": 0}
+    assert len(ids) == len(policies)
+    assert found.judged(found.policy) == found
+
+
+def test_a_policy_that_needs_another_scan_is_one_line_and_reads_no_row(small, monkeypatch):
+    train, suites = small
+    found = audit([train], suites, Settings(floor=0.4))
+    with pytest.raises(RecipeError, match=r"^scan ts1-\w{16}: layers: any needs every pair; [^\n]+ scan with a lower"):
+        found.judged(Policy(policy="any"))
+    monkeypatch.setattr(auditing, "scan_part", None)
+    with pytest.raises(RecipeError, match=r"^scan ts1-\w{16}: layers: fuzzy was not looked for"):
+        audit([train], suites, Settings(fuzzy=False), Policy(layers=("fuzzy",)))
+
+
+def test_a_higher_floor_leaves_out_exactly_the_pairs_up_to_it(make_set, make_suite):
+    prompts = [" ".join(q.split()[: 6 + i % 9]) for i, q in enumerate(LONG)]
+    train, suites = make_set("x", prompts), [make_suite("a", LONG)]
+    everything = audit([train], suites, Settings(fuzzy=False)).pairs
+    above = audit([train], suites, Settings(fuzzy=False, floor=0.6), Policy(threshold=0.6, informative_threshold=0.6))
+    expected = [p for p in everything.to_pylist() if max(p["coverage"], p["informative"]) > 0.6]
+    keys = ("row_index", "instance_id", "coverage", "informative")
+    assert [[p[k] for k in keys] for p in above.pairs.to_pylist()] == [[p[k] for k in keys] for p in expected]
+
+
+# ------------------------------------------------------------ shards
+
+
+def test_a_killed_audit_goes_on_where_it_was(make_set, make_suite, tmp_path, monkeypatch):
+    train, suites = make_set("x", [*LONG, "harmless"], batch_rows=10), [make_suite("a", LONG)]
+    expected = audit([train], suites)
+    scan_part, scanned = auditing.scan_part, []
+
+    def dies_at_the_fifth(engine: Engine, name, kind, part, first):
+        if len(scanned) == 4:
+            raise KeyboardInterrupt
+        scanned.append(first)
+        return scan_part(engine, name, kind, part, first)
+
+    monkeypatch.setattr(auditing, "scan_part", dies_at_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        audit([train], suites, work=tmp_path / "work")
+    assert len(list((tmp_path / "work").iterdir())) == 4
+    monkeypatch.setattr(auditing, "scan_part", lambda *args: (scanned.append(args[-1]), scan_part(*args))[1])
+    found = audit([train], suites, work=tmp_path / "work")
+    assert sorted(scanned) == list(range(0, 101, 10))  # each part once
+    assert (found.pairs, found.evals, found.rows) == (expected.pairs, expected.evals, expected.rows)
+
+
+def test_a_damaged_shard_is_scanned_again(make_set, make_suite, tmp_path):
+    train, suites = make_set("x", LONG[:30], batch_rows=10), [make_suite("a", LONG)]
+    expected = audit([train], suites, work=tmp_path)
+    for junk in (b"", b"PAR1 junk", (tmp_path / "000-000001.parquet").read_bytes()[:-40]):
+        (tmp_path / "000-000001.parquet").write_bytes(junk)
+        assert audit([train], suites, work=tmp_path).pairs == expected.pairs
+
+
 # ------------------------------------------------------------ save and load
 
 
@@ -210,11 +296,11 @@ def test_another_audit_is_never_overwritten(small, tmp_path):
     [
         ("manifest.json", None, r"^\S+/a: holds no audit \(manifest\.json is missing\); run tulu audit$"),
         ("manifest.json", b"{", r"^\S+/manifest\.json: cannot be read \([^\n]+\); run tulu audit again$"),
-        ("manifest.json", b"{}", r"^\S+: format is None, not 'tulu-audit/1'; run tulu audit again$"),
+        ("manifest.json", b"{}", r"^\S+: format is None, not 'tulu-audit/2'; run tulu audit again$"),
         (
             "manifest.json",
-            b'{"format": "tulu-audit/1", "id": "ta1-0"}',
-            r"^\S+/manifest\.json: has no 'engine'; run tulu audit again$",
+            b'{"format": "tulu-audit/2", "id": "ta1-0"}',
+            r"^\S+/manifest\.json: has no 'scan'; run tulu audit again$",
         ),
         ("pairs.parquet", None, r"^\S+/pairs\.parquet: is missing; run tulu audit again$"),
         ("rows.parquet", b"PAR", r"^\S+/rows\.parquet: cannot be read \([^\n]+\); run tulu audit again$"),
@@ -284,14 +370,14 @@ def test_dropped_rows_leave_and_the_record_says_why(small):
 def test_a_drop_names_the_suite_that_acts(make_set, make_suite):
     train = make_set("x", [f"{LONG[0]} {LONG[1]}", LONG[2]])
     suites = [make_suite("calm", [LONG[0], *[f"{i} {OTHER}" for i in range(99)]]), make_suite("hot", LONG[1:3])]
-    found = audit([train], suites, Settings(policy="tulu3"))
+    found = audit([train], suites, policy=Policy(policy="tulu3"))
     assert found.evals["verdict"].to_pylist() == ["clean", "drop rows"]
     assert drops_table(found, train)["suite"].to_pylist() == ["hot", "hot"]
 
 
 def test_of_a_dropped_set_no_row_stays_and_every_row_is_listed(make_set, make_suite):
     train = make_set("x", ["harmless", "also harmless", LONG[0], "the last"], batch_rows=2)
-    found = audit([train], [make_suite("u", LONG[:5], "unseen")], Settings(policy="tulu3"))
+    found = audit([train], [make_suite("u", LONG[:5], "unseen")], policy=Policy(policy="tulu3"))
     assert not kept_mask(leaving(found, train), train.table["row_sha"]).any()
     assert decontamination_record(found, "x")["rows_dropped"] == 4
     drops = drops_table(found, train).to_pylist()
@@ -307,7 +393,7 @@ def test_of_a_dropped_set_no_row_stays_and_every_row_is_listed(make_set, make_su
 
 def test_policy_none_reports_and_keeps(small):
     train, suites = small
-    found = audit([train], suites, Settings(policy="none"))
+    found = audit([train], suites, policy=Policy(policy="none"))
     assert found.evals["contaminated"].to_pylist() == [True, True]
     assert kept_mask(leaving(found, train), train.table["row_sha"]).all()
 

@@ -105,7 +105,7 @@ def test_an_audit_as_json_holds_its_manifest(place, capsys):
     _, out, _ = audit(capsys, "train.jsonl", "--json", "--set-threshold", "0.1", "--exact-min-tokens", "3")
     found = json.loads(out)
     assert {"id", "settings", "suites", "suite_overlaps", "totals"} <= set(found["manifest"])
-    assert found["manifest"]["settings"]["set_threshold"] == 0.1
+    assert found["manifest"]["policy"]["set_threshold"] == 0.1
     assert found["manifest"]["settings"]["exact_min_tokens"] == 3
     assert [s["repeated"] for s in found["manifest"]["suites"]] == [0, 1]
     assert len(found["evals"]) == 2

@@ -22,7 +22,9 @@ from decontam.verdicts import Settings
 from tulu_data.errors import InputError, UsageError
 from tulu_data.rows import MESSAGE, finish, to_table
 
-ALPHABET = st.characters(exclude_categories=["Cs"]) | st.sampled_from(" .,’“”–İΣσς\t\n\\_-日本한か\u00a0\u200b\u2003KÅé")
+ALPHABET = st.characters(exclude_categories=["Cs"]) | st.sampled_from(
+    " .,’“”–İΣσς\t\n\\_-日本한か\u00a0\u200b\u2003KÅé"
+)
 WORDS = ["the", "a", "Don’t", "naïve", "STRASSE", "ẞ", "日本", "x_y", "3.5", "e", "longestwordinthewholeworldoftests"]
 GAPS = [" ", "  ", "\n", "\t", ", ", "\u00a0", "—", " “", "”, ", "\u3000", "", "-", "😀", "\\"]
 PIECES = st.tuples(st.sampled_from(WORDS), st.sampled_from(GAPS)).map("".join)
@@ -221,11 +223,20 @@ def test_addresses_lead_to_the_bytes_of_each_text(text_type, texts, start, size)
 
 
 def test_what_is_no_text_has_no_address():
-    with pytest.raises(TypeError, match="^text expected, got int64$"):
+    with pytest.raises(TypeError, match=r"^text expected, got int64$"):
         addresses_of(pa.array([1]))
 
 
-BAD_UTF8 = [b"ok \xff", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\x80"]
+BAD_UTF8 = [
+    b"ok \xff",
+    b"\xc3",
+    b"\xe2\x82",
+    b"\xf0\x9f\x98",
+    b"\xc0\xaf",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\x80",
+]
 
 
 @pytest.mark.parametrize("tail", BAD_UTF8)
@@ -248,7 +259,9 @@ def test_a_text_that_is_not_utf8_is_one_line(tail, before):
     batch = pa.RecordBatch.from_pydict(columns)
     at = before + (3 if tail.startswith(b"ok ") else 0)
     suites = [suite_of("s", "dev", [Instance("0", None, (FieldText("q", LONG),), None)])]
-    with pytest.raises(InputError, match=rf"^t: row 7: messages\[1\]\.content is not UTF-8 at byte {at}; re-encode it$"):
+    with pytest.raises(
+        InputError, match=rf"^t: row 7: messages\[1\]\.content is not UTF-8 at byte {at}; re-encode it$"
+    ):
         make_engine(suites, Settings(), which="compiled").scan_batch("t", "prompt", batch, 7)
 
 
@@ -296,3 +309,21 @@ def test_the_compiled_engine_is_refused_where_it_cannot_run(monkeypatch):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     with pytest.raises(UsageError, match=r"^the compiled engine needs Numba, which is missing or switched off"):
         source_of([], Settings(), which="compiled")
+
+
+def test_what_an_earlier_message_shared_is_not_taken_for_the_later_ones():
+    text = [f"w{i}" for i in range(40)]
+    suites = [suite_of("s", "dev", [Instance("0", None, (FieldText("q", " ".join(text)),), None)])]
+    parts = [" ".join(text[:10]), *[" ".join(text[20:])] * 30]  # the first is below the floor: it leaves no pair
+    batch = batch_of("prompt", [{"messages": [{"role": "user", "content": p}]} for p in parts])
+    engine = make_engine(suites, Settings(floor=0.3, fuzzy=False), which="compiled")
+    for _ in range(3):
+        assert engine.scan_batch("t", "prompt", batch, 0)["coverage"].to_pylist() == [0.5] * 30
+
+
+def test_a_long_message_beside_many_fields_is_described():
+    fields = tuple(FieldText(f"f{k}", f"{LONG} {k}") for k in range(30))
+    suites = [suite_of("s", "dev", [Instance("0", None, fields, None)])]
+    batch = batch_of("prompt", [{"messages": [{"role": "user", "content": f"{'a b ' * 200_000}{LONG}"}]}])
+    [pair] = make_engine(suites, Settings(), which="compiled").scan_batch("t", "prompt", batch, 0).to_pylist()
+    assert len(pair["eval_spans"]) == 30

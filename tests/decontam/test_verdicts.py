@@ -69,8 +69,16 @@ def test_wrong_settings_are_one_line(model, data, message):
 @pytest.mark.parametrize(
     ("settings", "policy", "message"),
     [
-        ({"fuzzy": False}, {"layers": ("fuzzy",)}, r"^layers: fuzzy was not looked for \(fuzzy: false\); scan with fuzzy"),
-        ({"floor": 0.3}, {"layers": ("any",)}, r"^layers: any needs every pair; pairs up to a coverage of 0\.3 \(floor\)"),
+        (
+            {"fuzzy": False},
+            {"layers": ("fuzzy",)},
+            r"^layers: fuzzy was not looked for \(fuzzy: false\); scan with fuzzy",
+        ),
+        (
+            {"floor": 0.3},
+            {"layers": ("any",)},
+            r"^layers: any needs every pair; pairs up to a coverage of 0\.3 \(floor\)",
+        ),
         ({"floor": 0.3}, {"threshold": 0.2}, r"^threshold is 0\.2; pairs up to a coverage of 0\.3 \(floor\) were not"),
         ({"floor": 0.6}, {}, r"^threshold is 0\.5; "),
     ],

@@ -77,7 +77,7 @@ def test_every_set_and_suite_is_a_row_that_fits_eighty_columns(audited, tulu):
     _, out, _ = tulu("show", audited)
     table = out.split("Of all suites")[0].splitlines()
     assert max(len(line.rstrip()) for line in table) <= 80
-    assert "b t dev 0/1 0.00 % 0 0 clean" in squeezed(out)
+    assert "b t 0/1 0.00 % 0 0 0 0 0 clean" in squeezed(out)
 
 
 def test_an_audit_as_json_holds_manifest_evals_and_pairs(audited, tulu):
