@@ -461,7 +461,7 @@ def _mapped(path: Path) -> pa.Table:
 
 
 def _unpacked(table: pa.Table) -> dict[str, npt.NDArray[Any]]:
-    data = table["data"].combine_chunks()
+    data = table["data"].chunk(0)  # written as one
     offsets = np.frombuffer(data.buffers()[1], np.int64)
     values = data.buffers()[2]
     return {
