@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from decontam.analyzers import analyzer_of
 from decontam.corpus import Corpus, repeats, suite_facts, suite_overlaps
-from decontam.engine import Engine, EngineName, EngineSource, source_of
+from decontam.engine import Engine, EngineName, EngineSource, compiled_before, source_of
 from decontam.evidence import FOUND, columns_of
 from decontam.result import ENGINE, FORMAT, Audit, judged
 from decontam.suites import Suite
@@ -97,10 +97,13 @@ def audit(
     _check_names("suite", [s.id for s in suites])
     started = time.perf_counter()
     with progress.task("index", sum(len(s.instances) for s in suites)) as advance:
+        if not compiled_before(engine):
+            progress.note("compiling the scanner for this machine: once, some ten seconds")
         source = source_of(suites, settings, cache=cache, which=engine)
         corpus = source.engine().corpus
         advance(len(corpus.instances))
     empty = _manifest(sets, suites, settings, corpus)
+    _warn(empty["suites"], settings, progress)
     judged(empty, FOUND.empty_table(), policy)  # a policy that cannot be applied shows before any row is read
     how = executor or ("threads" if source.compiled else "processes")
     pairs = _scan(sets, source, workers=workers, how=how, work=work, progress=progress)
@@ -111,6 +114,21 @@ def _check_names(noun: str, names: Sequence[str]) -> None:
     for name, times in Counter(names).items():
         if times > 1:
             raise UsageError(f"{noun} {name!r} is given {times} times; rename or remove the others")
+
+
+def _warn(suites: Sequence[dict[str, Any]], settings: Settings, progress: Progress) -> None:
+    """What a user may not expect of their suites, a line each."""
+    for s in suites:
+        if s["unmatchable"]:
+            progress.note(
+                f"suite {s['id']!r}: {s['unmatchable']:,} of {s['instances']:,} instances hold nothing but separators "
+                "and cannot match; look at its fields"
+            )
+        if s["short"] == s["instances"] - s["unmatchable"]:
+            progress.note(
+                f"suite {s['id']!r}: no instance has a field of {settings.n} tokens, so n-grams find none of it and "
+                "only whole texts do; choose a smaller n for coverage"
+            )
 
 
 def scan_id(sets: Sequence[RowSource], suites: Sequence[Suite], settings: Settings) -> str:

@@ -44,6 +44,16 @@ def can_compile() -> bool:
     return find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
+def compiled_before(which: EngineName = "auto") -> bool:
+    """Whether nothing has to be compiled for this engine: it is plain Python, or what was compiled once is on disk."""
+    if which == "reference" or not can_compile():
+        return True
+    from decontam.kernel import scan as compiled_scan
+
+    cached = Path(compiled_scan.stats.cache_path)
+    return any(cached.glob(f"kernel.{compiled_scan.__name__}-*.nbc")) or bool(compiled_scan.signatures)
+
+
 @dataclass(frozen=True)
 class EngineSource:
     """What an engine is made of. It can be sent to other processes, each of which makes the engine once."""

@@ -154,3 +154,61 @@ def test_a_set_dropped_whole_keeps_every_row_among_its_drops(place, capsys):
     drops = pq.read_table(version.side_file("drops/decontaminate.parquet"))
     assert drops["reason"].to_pylist() == ["its set is dropped: contaminated by two"] * 3
     assert drops["instance_id"].null_count == 1
+
+
+def test_a_line_says_what_a_suite_cannot_match(place, capsys):
+    write_lines(place / "odd.jsonl", [{"q": "?!"}, {"q": "..."}, {"q": "Who are you?"}])
+    declared = {"odd": {"group": "dev", "path": "odd.jsonl", "fields": ["q"]}}
+    (place / "odd.yaml").write_text(json.dumps({"suites": declared}))
+    code, out, err = tulu(capsys, "audit", "-j", 1, "--suites", "odd.yaml", "train.jsonl")
+    assert code == 0
+    assert (
+        "suite 'odd': 2 of 3 instances hold nothing but separators and cannot match; look at its fields\n"
+        "suite 'odd': no instance has a field of 8 tokens, so n-grams find none of it and only whole texts do; "
+        "choose a smaller n for coverage\n"
+    ) in err
+    assert "1 of 3 instances have no field of 8 tokens: only the layer exact sees them." in out
+
+
+def test_another_policy_takes_the_pairs_of_the_same_scan(place, capsys, monkeypatch):
+    assert audit(capsys, "train.jsonl", "-o", "found")[0] == 0
+    monkeypatch.setattr("decontam.auditing.scan_part", None)
+    code, out, err = tulu(capsys, "audit", "-j", 1, "--suites", "suites.yaml", "train.jsonl", "--threshold", "0.9")
+    assert code == 0
+    assert "the pairs are those of ta1-" in err
+    assert "only the policy differs" in err
+    code, out, _ = tulu(capsys, "judge", "found", "--policy", "tulu3", "--json")
+    assert code == 0
+    judged = json.loads(out)["manifest"]
+    assert (judged["policy"]["policy"], judged["policy"]["layers"]) == ("tulu3", ["tulu3"])
+    assert judged["scan"] == Audit.load(place / "found").manifest["scan"]
+    code, _, err = tulu(capsys, "judge", "found", "--layers", "fuzzy", "--fuzzy-threshold", "0.1")
+    assert (code, err.startswith("error: tulu judge: fuzzy_threshold: should be greater")) == (2, True)
+    code, _, err = tulu(capsys, "judge", "nowhere")
+    assert (code, "holds no audit" in err) == (1, True)
+
+
+def test_a_judged_audit_decides_what_is_dropped(place, capsys):
+    audit(capsys, "train.jsonl", "-o", "found")
+    assert tulu(capsys, "judge", "found", "--policy", "none", "-o", "kept")[0] == 0
+    assert tulu(capsys, "drop", "train", "--audit", "kept", "-q")[0] == 0
+    assert Store(place / "tulu-store").open("train-clean").rows == 3
+
+
+def test_a_policy_that_the_settings_do_not_serve_is_one_line(place, capsys):
+    code, out, err = audit(capsys, "train.jsonl", "--no-fuzzy", "--layers", "exact,fuzzy")
+    assert (code, out) == (2, "")
+    assert err == (
+        "error: tulu audit: layers: fuzzy was not looked for (fuzzy: false); scan with fuzzy, or leave the layer out\n"
+    )
+
+
+@pytest.mark.parametrize("options", [("--engine", "reference"), ("--executor", "processes")])
+def test_engine_and_executor_change_nothing(place, capsys, options):
+    _, first, _ = audit(capsys, "train.jsonl", "--json")
+    for path in stored_audit(place).iterdir():
+        path.unlink()
+    _, second, _ = audit(capsys, "train.jsonl", "--json", *options)
+    first, second = json.loads(first), json.loads(second)
+    assert first["manifest"] | {"seconds": 0} == second["manifest"] | {"seconds": 0}
+    assert (first["evals"], first["pairs"]) == (second["evals"], second["pairs"])

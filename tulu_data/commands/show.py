@@ -240,9 +240,7 @@ def _print_short(evals: pa.Table, manifest: Mapping[str, Any]) -> None:
     short, count = (sum(size[k] for size in sizes.values()) for k in (0, 1))
     if short:
         n = manifest["settings"]["n"]
-        click.echo(
-            f"{short:,} of {count:,} instances have no field of {n} tokens: only the layer exact can see them.\n"
-        )
+        click.echo(f"{short:,} of {count:,} instances have no field of {n} tokens: only the layer exact sees them.\n")
 
 
 def _print_repeats(manifest: Mapping[str, Any], suite: str | None) -> None:
