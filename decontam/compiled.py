@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import string_at
 from typing import Any, NamedTuple
@@ -14,13 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from decontam import describing, kernel
-from decontam.analyzers import analyzer_of
 from decontam.corpus import NONE, Corpus, repeats
-from decontam.engine import byte_spans
-from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, Span, longest_span, severity, snippet
-from decontam.fuzzy import FUZZY_MIN_TOKENS, Alignment, align
+from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, longest_span, severity, snippet
+from decontam.fuzzy import Alignment, Run, align_fields
 from decontam.index import Index, new_message
-from decontam.reference import mean_share, runs, tokens_of
+from decontam.reference import mean_share, runs
 from decontam.text_arrays import addresses_of
 from decontam.verdicts import FUZZY_RECORDED, Settings
 from tulu_data.errors import InputError
@@ -64,9 +62,8 @@ class CompiledEngine:
         self.index = index
         self.corpus: Corpus = index.corpus
         self.settings = settings
-        self.analyzer = analyzer_of(settings.analyzer)
         self.facts = _Facts(index)
-        self._instances = index.instances
+        self.instances = index.instances
         self._idle: list[_Worker] = []
         self._lock = threading.Lock()
 
@@ -78,7 +75,7 @@ class CompiledEngine:
             pairs = worker.scan(turns, read, lambda t, at: _not_utf8(name, kind, turns, first, t, at))
             if not len(pairs.turn):
                 return FOUND.empty_table()
-            found = worker.describe(turns, pairs, self._instances)
+            found = worker.describe(turns, pairs, self.instances)
             return _Table(self, name, kind, batch, first, turns, pairs, found, worker).table()
 
     def _read(self, turns: Turns) -> I64:
@@ -121,6 +118,17 @@ def _turns_of_column(number: int, lists: pa.Array) -> Turns:
     row = np.repeat(np.arange(len(lists)), counts)
     place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     return Turns(addresses, sizes, row, np.full(len(row), number), place, roles, [messages, contents])
+
+
+class Traced(NamedTuple):
+    """A text's tokens, and `(tokens, 2)` the bytes [start, end) of each."""
+
+    tokens: list[bytes]
+    spans: I64
+
+    def bytes_of(self, token_runs: Iterable[Run]) -> list[list[int]]:
+        """Runs of tokens as spans of bytes."""
+        return [[int(self.spans[start, 0]), int(self.spans[end - 1, 1])] for start, end in token_runs]
 
 
 class _Buffers(NamedTuple):
@@ -229,6 +237,15 @@ class _Worker:
             parts.append(describing.Described._make(a[:end].copy() for a, end in zip(written, ends, strict=True)))
             at = int(counts[0])
         return describing.Described._make(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+    def trace(self, address: int, size: int) -> Traced:
+        """A text, of a message or a field, as tokens and where they stand."""
+        b = self.buffers
+        buffers = b.seen if size <= self.max_bytes else b.field
+        room = len(buffers.origin)
+        blob, spans = np.zeros(2 * room, np.uint8), np.zeros((room, 2), np.int64)
+        tokens, end = describing.trace(np.uint64(address), size, self.scan_index, buffers, blob, spans)
+        return Traced(blob[:end].tobytes().split(b" ") if tokens else [], spans[:tokens])
 
     def holds(self, addresses: npt.NDArray[np.uint64], sizes: I64, turn: I64, text: I64) -> Bools:
         """Whether each text in memory holds a text of the suites: `(pairs,)`, sorted by `turn`."""
@@ -374,19 +391,22 @@ class _Table:
         if not self.settings.fuzzy:
             return fuzzy, aligned
         fuzzy[exact] = 1.0
-        tokens, previous = [""], -1
+        tokens: list[bytes] = []
+        previous = -1
         for pair in np.flatnonzero(self.pairs.suggested & ~exact).tolist():
             turn = int(self.pairs.turn[pair])
             if turn != previous:
-                tokens, previous = self.engine.analyzer.tokens(self.turns.text(turn)), turn
-            forms = [tokens_of(self.corpus.texts[t]) for t in self.corpus.field_texts(int(self.pairs.instance[pair]))]
-            long = [len(f) >= FUZZY_MIN_TOKENS for f in forms]
-            found = [align(tokens, f) if fits else Alignment(0, [], []) for f, fits in zip(forms, long, strict=True)]
-            words = sum(len(f) for f, fits in zip(forms, long, strict=True) if fits)
-            similarity = sum(a.similarity for a in found) / words
+                tokens, previous = self._trace(turn).tokens, turn
+            similarity, found = self._align(tokens, int(self.pairs.instance[pair]))
             if similarity >= FUZZY_RECORDED:
                 fuzzy[pair], aligned[pair] = similarity, found
         return fuzzy, aligned
+
+    def _trace(self, turn: int) -> Traced:
+        return self.worker.trace(int(self.turns.addresses[turn]), int(self.turns.sizes[turn]))
+
+    def _align(self, tokens: Sequence[bytes], instance: int) -> tuple[float, list[Alignment]]:
+        return align_fields(tokens, [self.corpus.texts[t].split(b" ") for t in self.corpus.field_texts(instance)])
 
     # -------------------------------------------------------- places
 
@@ -394,8 +414,8 @@ class _Table:
         """Spans, snippets and the longest run of the kept pairs. Where no n-gram is shared an alignment gives them."""
         message_ends = np.cumsum(self.found.message_runs)
         field_ends = np.cumsum(self.found.field_runs)
-        train: list[list[Span]] = []
-        held: list[list[list[Span]]] = []
+        train: list[list[list[int]]] = []
+        held: list[list[list[list[int]]]] = []
         longest, train_snippets, eval_snippets = [], [], []
         text, previous = "", -1
         message_spans, field_spans = self.found.message_spans.tolist(), self.found.field_spans.tolist()
@@ -409,12 +429,7 @@ class _Table:
             in_fields = [field_spans[field_ends[f] - self.found.field_runs[f] : field_ends[f]] for f in fields]
             run = int(self.found.longest[pair])
             if not in_message:
-                alignments, analyzer = aligned[pair], self.engine.analyzer
-                in_message = byte_spans(runs(r for a in alignments for r in a.message_runs), analyzer, text)
-                in_fields = [
-                    byte_spans(runs(a.text_runs), analyzer, t) for a, t in zip(alignments, field_texts, strict=True)
-                ]
-                run = max(end - start for a in alignments for start, end in a.message_runs)
+                in_message, in_fields, run = self._alignment_spans(turn, instance, aligned[pair])
             train.append(in_message)
             held.append(in_fields)
             longest.append(run)
@@ -428,7 +443,19 @@ class _Table:
             "eval_snippet": pa.array(eval_snippets, pa.string()),
         }
 
-    def _eval_spans(self, kept: I64, held: list[list[list[Span]]]) -> pa.Array:
+    def _alignment_spans(
+        self, turn: int, instance: int, alignments: Sequence[Alignment]
+    ) -> tuple[list[list[int]], list[list[list[int]]], int]:
+        """Where an edited copy stands in the message, in each field, and its longest run."""
+        in_message = self._trace(turn).bytes_of(runs(r for a in alignments for r in a.message_runs))
+        in_fields = []
+        for number, alignment in zip(self.corpus.fields_of(instance), alignments, strict=True):
+            instances = self.engine.instances
+            field = self.worker.trace(int(instances.addresses[number]), int(instances.sizes[number]))
+            in_fields.append(field.bytes_of(runs(alignment.text_runs)))
+        return in_message, in_fields, max(end - start for a in alignments for start, end in a.message_runs)
+
+    def _eval_spans(self, kept: I64, held: list[list[list[list[int]]]]) -> pa.Array:
         numbers = [
             int(self.corpus.first_field[self.pairs.instance[pair]]) + f
             for pair, in_fields in zip(kept.tolist(), held, strict=True)

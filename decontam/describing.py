@@ -15,6 +15,7 @@ from decontam.kernel import (
     I32,
     I64,
     NONE_YET,
+    SPACE,
     U8,
     U64,
     Message,
@@ -281,6 +282,23 @@ def _write_field_spans(f, index, instances, field, common, spans, at):
     address, size = instances.addresses[f], instances.sizes[f]
     n_tokens = _read(address, size, index, field)
     return _write_spans(common.field_end, n_tokens, field, address, size, spans, at)
+
+
+@entry
+def trace(address, size, index, traced, blob, spans):
+    """Writes a text's canonical form to `blob` and the bytes of each token to `spans`; (tokens, bytes of the form)."""
+    n_tokens = _read(address, size, index, traced)
+    folded, edges = traced.message.folded, traced.message.edges
+    end = NONE_YET
+    for k in range(n_tokens):
+        if k:
+            blob[end] = SPACE
+            end += 1
+        for i in range(edges[2 * k], edges[2 * k + 1]):
+            blob[end] = folded[i]
+            end += 1
+        _span(traced, k, k + 1, address, size, spans, k)
+    return n_tokens, end
 
 
 @inner

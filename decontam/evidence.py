@@ -54,7 +54,7 @@ FOUND = pa.schema(
 )
 """What a scan finds; a policy adds `layers`."""
 
-Span = tuple[int, int]  # UTF-8 bytes, [start, end)
+Span = tuple[int, int]  # [start, end)
 
 
 def columns_of(kind: Kind) -> list[str]:
@@ -68,7 +68,7 @@ def severity(answer_found: bool | None) -> Severity:
     return "question+answer" if answer_found else "question"
 
 
-def longest_span(texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> tuple[str, Span]:
+def longest_span(texts: Sequence[str], spans: Sequence[Sequence[Sequence[int]]]) -> tuple[str, Span]:
     """The text with the longest span, and that span in characters; the first of several. `spans` go with `texts`."""
     best, best_span = texts[0], (0, 0)
     for text, of_text in zip(texts, spans, strict=True):
@@ -79,10 +79,10 @@ def longest_span(texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> tuple
     return best, best_span
 
 
-def in_characters(text: str, span: Span) -> Span:
+def in_characters(text: str, span: Sequence[int]) -> Span:
     """A span of bytes as a span of characters."""
     if text.isascii():
-        return span
+        return span[0], span[1]
     data = text.encode()
     start = len(data[: span[0]].decode())
     return start, start + len(data[span[0] : span[1]].decode())

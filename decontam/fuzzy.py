@@ -7,11 +7,12 @@ confirmed by aligning its words with the place of the message that shares the mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from rapidfuzz.distance import LCSseq
 
+Token = TypeVar("Token", str, bytes)
 Run = tuple[int, int]  # [start, end) in tokens
 
 FUZZY_N = 5  # tokens: every sixth word replaced leaves one such n-gram in each gap
@@ -28,7 +29,15 @@ class Alignment(NamedTuple):
     text_runs: list[Run]
 
 
-def align(message: Sequence[str], text: Sequence[str]) -> Alignment:
+def align_fields(message: Sequence[Token], fields: Sequence[Sequence[Token]]) -> tuple[float, list[Alignment]]:
+    """The share of the fields' words that are found, of fields that are long enough, and the alignment of each."""
+    long = [len(f) >= FUZZY_MIN_TOKENS for f in fields]
+    aligned = [align(message, f) if fits else Alignment(0, [], []) for f, fits in zip(fields, long, strict=True)]
+    words = sum(len(f) for f, fits in zip(fields, long, strict=True) if fits)
+    return sum(a.similarity for a in aligned) / words, aligned
+
+
+def align(message: Sequence[Token], text: Sequence[Token]) -> Alignment:
     """The text's words, in order, in the part of the message that shares the most n-grams with it.
 
     >>> align("say the quick red fox jumps over it".split(), "the quick brown fox jumps over".split()).text_runs
@@ -47,16 +56,14 @@ def align(message: Sequence[str], text: Sequence[str]) -> Alignment:
     return Alignment(sum(b[1] - b[0] for b in blocks), [(b[0], b[1]) for b in blocks], [(b[2], b[3]) for b in blocks])
 
 
-def locate(message: Sequence[str], text: Sequence[str]) -> Run | None:
+def locate(message: Sequence[Token], text: Sequence[Token]) -> Run | None:
     """Where the text would stand: the stretch of its length that holds the most of its n-grams, and some around it.
 
     None where the message holds none of them.
     """
     n = min(FUZZY_N, len(text))
-    place: dict[tuple[str, ...], int] = {}
-    for at in range(len(text) - n, -1, -1):
-        place[tuple(text[at : at + n])] = at
-    hits = [(i, place[gram]) for i in range(len(message) - n + 1) if (gram := tuple(message[i : i + n])) in place]
+    place = {gram: at for at, gram in reversed(list(enumerate(_grams(text, n))))}  # the first place of each
+    hits = [(i, place[gram]) for i, gram in enumerate(_grams(message, n)) if gram in place]
     if not hits:
         return None
     best, most, tail = 0, 0, 0
@@ -68,3 +75,7 @@ def locate(message: Sequence[str], text: Sequence[str]) -> Run | None:
     start = hits[best][0] - hits[best][1]
     margin = int(MARGIN * len(text))
     return max(0, start - margin), start + len(text) + margin
+
+
+def _grams(tokens: Sequence[Token], n: int) -> Iterator[tuple[Token, ...]]:
+    return zip(*(tokens[k:] for k in range(n)), strict=False)

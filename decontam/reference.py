@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from decontam.analyzers import Analyzer, analyzer_of
 from decontam.corpus import NONE, Corpus
-from decontam.fuzzy import FUZZY_CANDIDATE, FUZZY_MIN_TOKENS, FUZZY_N, Alignment, Run, align
+from decontam.fuzzy import FUZZY_CANDIDATE, FUZZY_MIN_TOKENS, FUZZY_N, Alignment, Run, align_fields
 from decontam.verdicts import FUZZY_RECORDED, Settings
 
 Tokens = tuple[str, ...]
@@ -259,9 +259,7 @@ def _fuzzy(
         return 1.0, []
     if not suggested:
         return None, []
-    aligned = [align(tokens, f) if len(f) >= FUZZY_MIN_TOKENS else Alignment(0, [], []) for f in fields]
-    total = sum(len(f) for f in fields if len(f) >= FUZZY_MIN_TOKENS)
-    similarity = sum(a.similarity for a in aligned) / total
+    similarity, aligned = align_fields(tokens, fields)
     return (similarity if similarity >= FUZZY_RECORDED else None), aligned
 
 
