@@ -153,7 +153,9 @@ def _manifest(sets: Sequence[RowSource], suites: Sequence[Suite], settings: Sett
         "analyzer": analyzer_of(settings.analyzer).version,
         "settings": settings.model_dump(mode="json"),
         "policy": None,
-        "suites": suite_facts(corpus, settings.n),
+        "suites": [
+            facts | {"source": s.source} for facts, s in zip(suite_facts(corpus, settings.n), suites, strict=True)
+        ],
         "sets": {s.name: {"kind": s.kind, "digest": s.digest, "rows": s.rows} for s in sets},
         "suite_overlaps": suite_overlaps(corpus, settings.n),
         "totals": {

@@ -42,7 +42,6 @@ class SuiteFacts(NamedTuple):
     id: str
     group: Group
     digest: str
-    source: str
     instances: int
 
 
@@ -100,7 +99,7 @@ def analyse_suite(suite: Suite, canonical: Canonical) -> Corpus:
         answers.append(next(of_string))
     forms = list(numbers)[1:]
     return Corpus(
-        (SuiteFacts(suite.id, suite.group, suite.digest, suite.source, len(suite.instances)),),
+        (SuiteFacts(suite.id, suite.group, suite.digest, len(suite.instances)),),
         _instances(suite),
         forms,
         np.array([c.count(b" ") + 1 for c in forms], np.int32),
@@ -192,7 +191,6 @@ def suite_facts(corpus: Corpus, n: int) -> list[dict[str, Any]]:
             "id": s.id,
             "group": s.group,
             "digest": s.digest,
-            "source": s.source,
             "instances": s.instances,
             "short": int(short[k]),
             "unmatchable": unmatchable[k],

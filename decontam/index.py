@@ -377,7 +377,7 @@ def _part(suite: Suite, analyzer: str, cache: Path) -> Corpus:
 
 
 def _renamed(corpus: Corpus, suite: Suite) -> Corpus:
-    facts = SuiteFacts(suite.id, suite.group, suite.digest, suite.source, len(suite.instances))
+    facts = SuiteFacts(suite.id, suite.group, suite.digest, len(suite.instances))
     values = {f.name: getattr(corpus, f.name) for f in fields(Corpus)}
     return Corpus(**values | {"suites": (facts,)})
 
