@@ -28,10 +28,9 @@ def write_canonical(addresses, sizes, analyzer, folding, message, blob, ends):
 
     `blob` must hold twice all sizes, a byte for each text, and `SLACK`.
     """
-    nowhere = np.empty(0, np.int32)
     end = 0
     for i in range(len(sizes)):
-        size = fold(addresses[i], sizes[i], folding, message.folded, nowhere)
+        size = fold(addresses[i], sizes[i], folding, message.folded, message.nowhere)
         if size < 0:
             return i, -1 - size
         n_tokens = tokenise(message.folded, size, analyzer, message.edges)

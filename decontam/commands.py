@@ -48,6 +48,13 @@ def policy_options(command: F) -> F:
             help="informative fires above this coverage.",
         ),
         click.option(
+            "--informative-min-tokens",
+            type=int,
+            default=12,
+            show_default=True,
+            help="... and from so many covered tokens on, or all there are.",
+        ),
+        click.option(
             "--fuzzy-threshold",
             type=float,
             default=0.75,
@@ -68,7 +75,10 @@ def policy_options(command: F) -> F:
     return command
 
 
-POLICY_KEYS = ("policy", "layers", "threshold", "informative_threshold", "fuzzy_threshold", "set_threshold")
+POLICY_KEYS = (
+    *("policy", "layers", "threshold", "informative_threshold", "informative_min_tokens"),
+    *("fuzzy_threshold", "set_threshold"),
+)
 
 
 def policy_section(given: dict[str, Any]) -> dict[str, Any]:

@@ -206,20 +206,21 @@ class _Worker:
 
     def _pairs(self, found: list[tuple[I64, I64]], near: list[tuple[I64, I64]]) -> Pairs:
         width = max(1, len(self.index.corpus.passage))
-        suggested = np.unique(self._keys(near, width))
-        keys = np.union1d(self._keys(found, width), suggested)
+        suggested = np.unique(self._keys(near, width, fields_only=True))
+        keys = np.union1d(self._keys(found, width, fields_only=False), suggested)
         return Pairs(keys // width, keys % width, np.isin(keys, suggested, assume_unique=True))
 
-    def _keys(self, found: list[tuple[I64, I64]], width: int) -> I64:
-        """One number for each turn and instance with the text that was found."""
+    def _keys(self, found: list[tuple[I64, I64]], width: int, *, fields_only: bool) -> I64:
+        """One number for each turn and instance that a text leads to, or that has it as a field."""
         if not found:
             return np.zeros(0, np.int64)
         turn, text = (np.concatenate([f[k] for f in found]) for k in (0, 1))
-        first, holders = self.index.built.holder_first, self.index.built.holders
+        first, holders, of_field = (getattr(self.index.built, n) for n in ("holder_first", "holders", "of_field"))
         counts = (first[text + 1] - first[text]).astype(np.int64)
         start = np.repeat(first[text], counts)
         place = start + np.arange(len(start)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.asarray(np.repeat(turn, counts) * width + holders[place], np.int64)
+        keys = np.repeat(turn, counts) * width + holders[place]
+        return np.asarray(keys[of_field[place] == 1] if fields_only else keys, np.int64)
 
     def describe(self, turns: Turns, pairs: Pairs, instances: describing.Instances) -> describing.Described:
         """Everything about each pair."""
@@ -249,8 +250,9 @@ class _Worker:
 
     def holds(self, addresses: npt.NDArray[np.uint64], sizes: I64, turn: I64, text: I64) -> Bools:
         """Whether each text in memory holds a text of the suites: `(pairs,)`, sorted by `turn`."""
-        held = describing.holds(addresses, sizes, turn, text, self.scan_index, self.buffers.message)
-        return np.asarray(held, np.bool_)
+        held = np.zeros(len(turn), np.bool_)
+        describing.holds(addresses, sizes, turn, text, self.scan_index, self.buffers.message, held)
+        return held
 
 
 def _state(texts: kernel.Texts, grams: kernel.Grams, room: int) -> kernel.State:

@@ -26,7 +26,7 @@ from decontam.kernel import (
     hash_prefixes,
     inner,
     match,
-    next_anchor,
+    next_candidate,
     tokenise,
 )
 from decontam.simd import load_byte
@@ -306,7 +306,7 @@ def _match_all(message, n_tokens, index, state, stamp):
     """Fills `state.hit` and `state.seen` for a message; whether it shares any n-gram."""
     texts, grams = index.texts, index.grams
     hash_prefixes(U(message.folded.ctypes.data), message.edges, n_tokens, U(index.numbers[1]), message.prefix)
-    at = next_anchor(message.prefix, n_tokens, NONE_YET, grams.shape[1], grams.shape[2], grams.anchors)
+    at = next_candidate(message.prefix, n_tokens, NONE_YET, grams.shape, grams.anchors, grams.filter)
     if at < 0:
         return False
     touched = match(message, n_tokens, at, texts, grams, state, stamp)
@@ -318,19 +318,16 @@ def _match_all(message, n_tokens, index, state, stamp):
 
 
 @entry
-def holds(addresses, sizes, turn, text, index, message):
-    """Whether each text in memory, by its number in `turn`, holds a text of the suites in one piece: `(pairs,)`.
+def holds(addresses, sizes, turn, text, index, message, found):
+    """Sets in `found` whether each text in memory, by its number in `turn`, holds a text of the suites in one piece.
 
-    turn: `(pairs,)` ascending; text: `(pairs,)`.
+    turn: `(pairs,)` ascending; text, found: `(pairs,)`.
     """
-    found = np.zeros(len(turn), np.uint8)
-    nowhere = np.empty(0, np.int32)
     n_tokens = 0
     previous = -1
     for p in range(len(turn)):
         if turn[p] != previous:
             previous = turn[p]
-            size = fold(addresses[previous], sizes[previous], index.folding, message.folded, nowhere)
+            size = fold(addresses[previous], sizes[previous], index.folding, message.folded, message.nowhere)
             n_tokens = tokenise(message.folded, max(size, 0), index.numbers[0], message.edges)
         found[p] = find_text(message, n_tokens, index.texts, text[p]) >= 0
-    return found

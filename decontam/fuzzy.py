@@ -17,7 +17,7 @@ Run = tuple[int, int]  # [start, end) in tokens
 
 FUZZY_N = 5  # tokens: every sixth word replaced leaves one such n-gram in each gap
 FUZZY_CANDIDATE = 0.5  # share of a text's tokens under rare n-grams that the message shares
-FUZZY_MIN_TOKENS = 8  # shorter texts share this much by chance
+FUZZY_MIN_TOKENS = 10  # shorter texts share this much by chance: a third of all false alarms had 8 tokens
 MARGIN = 0.25  # of the text's length: how far an edit may have moved its words
 
 

@@ -47,14 +47,16 @@ Frozen = TypeVar("Frozen", bound=tuple[Any, ...])
 SEEDS = 8  # of the hash; a second one is needed where two n-grams of a corpus share a 64-bit hash
 ALIGNMENT = 64  # bytes
 BITS_PER_TRIGGER = 64  # of a sieve, whose table then fits the nearest cache
-BITS_PER_ENTRY = 8  # of a Bloom filter: small enough for the cache, and few false alarms
+BITS_PER_ANCHOR = 8  # of a Bloom filter that is always asked: small enough for the cache, and few false alarms
+BITS_PER_GRAM = 16  # of one that is asked rarely: next to no false alarms
 
 
 class Built(NamedTuple):
     """The arrays of an index: what `kernel.scan` reads, and what the second look needs besides.
 
-    totals, rare_totals: `(texts,)` tokens, and tokens under a rare n-gram. holders, holder_first: the instances with
-    text t are `holders[holder_first[t] : holder_first[t + 1]]`. tiny, tiny_text: as in `describing.Instances`.
+    totals, rare_totals: `(texts,)` tokens, and tokens under a rare n-gram. holders, holder_first: the instances that
+    text t may lead to are `holders[holder_first[t] : holder_first[t + 1]]`; of_field: 1 where it is a field of that
+    instance. tiny, tiny_text: as in `describing.Instances`.
     """
 
     scan: kernel.Index
@@ -62,6 +64,7 @@ class Built(NamedTuple):
     rare_totals: kernel.I32
     holders: kernel.I32
     holder_first: kernel.I32
+    of_field: kernel.U8
     tiny: kernel.U8
     tiny_text: kernel.I32
 
@@ -124,7 +127,8 @@ def canonical(analyzer: str, texts: Sequence[str]) -> list[bytes]:
 def new_message(max_bytes: int) -> kernel.Message:
     """Buffers for messages of at most so many bytes: folding may double them."""
     room = 2 * max_bytes + kernel.SLACK
-    return kernel.Message(np.zeros(room, np.uint8), np.zeros(room, np.int32), np.zeros(room, np.uint64))
+    nowhere = np.zeros(0, np.int32)
+    return kernel.Message(np.zeros(room, np.uint8), np.zeros(room, np.int32), np.zeros(room, np.uint64), nowhere)
 
 
 def build(corpus: Corpus, settings: Settings) -> Index:
@@ -136,6 +140,7 @@ def build(corpus: Corpus, settings: Settings) -> Index:
         np.zeros(0, np.uint8),
         np.zeros(2 * int(np.diff(texts.first).max(initial=0)) + 2, np.int32),
         np.zeros(int(np.diff(texts.first).max(initial=0)) + 2, np.uint64),
+        np.zeros(0, np.int32),
     )
     eligible = weights * ((np.diff(texts.first) >= FUZZY_MIN_TOKENS) & settings.fuzzy)
     for seed in map(np.uint64, range(SEEDS)):
@@ -149,7 +154,10 @@ def build(corpus: Corpus, settings: Settings) -> Index:
     alone = _texts_alone(corpus, len(forms))
     needed, rare_needed = _needed(totals, alone, settings.floor), _needed(rare_totals, alone, settings.floor)
     suggested = np.ceil(FUZZY_CANDIDATE * _rare_totals(texts, fine)).astype(np.int32)
-    short, brief = _short_texts(corpus, settings, totals)
+    triggers = _triggers(corpus, settings, totals)
+    looked_for = np.unique(triggers[triggers != NONE])
+    long_enough = totals[looked_for] >= kernel.SHORT_TRIGGER
+    short, brief = looked_for[long_enough], looked_for[~long_enough]
     tiny, tiny_text = _tiny(corpus, settings, forms)
     numbers = np.array([kernel.ANALYZER_CODES[settings.analyzer], int(seed), settings.fuzzy], np.int64)
     scan = kernel.Index(
@@ -162,8 +170,8 @@ def build(corpus: Corpus, settings: Settings) -> Index:
         _whole(texts, np.unique(tiny_text[tiny == 1]), settings.exact_min_tokens, seed, message),
         numbers,
     )
-    holder_first, holders = _holders(corpus, len(forms), tiny, tiny_text)
-    return Index(corpus, _frozen(Built(scan, totals, rare_totals, holders, holder_first, tiny, tiny_text)))
+    holders = _holders(corpus, len(forms), triggers, tiny_text)
+    return Index(corpus, _frozen(Built(scan, totals, rare_totals, *holders, tiny, tiny_text)))
 
 
 def _texts(corpus: Corpus, exact_min_tokens: int) -> tuple[kernel.Texts, dict[bytes, int]]:
@@ -233,7 +241,8 @@ def _grams(
     if rare_only and count:
         at = np.where((at >= 0) & (rare[at] == 1), at, NONE).astype(np.int32)
     anchor = anchor_tokens(n)
-    filter_, anchors = (np.zeros(_power_of_two(BITS_PER_ENTRY * count / 64), np.uint64) for _ in range(2))
+    filter_ = np.zeros(_power_of_two(BITS_PER_GRAM * count / 64), np.uint64)
+    anchors = np.zeros(_power_of_two(BITS_PER_ANCHOR * count / 64), np.uint64)
     building.fill_filters(texts, at, n, anchor, seed, message, filter_, anchors)
     nothing = np.zeros(0, np.int32)
     shape = np.array([n, anchor, n - anchor + 1], np.int64)
@@ -263,16 +272,16 @@ def _needed(totals: kernel.I32, alone: npt.NDArray[np.bool_], floor: float) -> k
     return np.where(alone, np.floor(totals * floor).astype(np.int32), 0).astype(np.int32) + 1
 
 
-def _short_texts(corpus: Corpus, settings: Settings, totals: kernel.I32) -> tuple[kernel.I32, kernel.I32]:
-    """The longest field of each instance that no n-gram can find: of `SHORT_TRIGGER` tokens or more, and others."""
+def _triggers(corpus: Corpus, settings: Settings, totals: kernel.I32) -> kernel.I32:
+    """`(instances,)` the longest text of each instance that no n-gram can find, its passage included; or NONE."""
+    triggers = np.full(len(corpus.passage), NONE, np.int32)
     tiny = set(_tiny_instances(corpus, settings.exact_min_tokens).tolist())
-    chosen = set()
     for i in np.flatnonzero(short_instances(corpus, settings.n)).tolist():
         if i not in tiny:
-            chosen.add(max(corpus.field_texts(i), key=lambda t: totals[t]))
-    texts = np.array(sorted(chosen), np.int32)
-    long = totals[texts] >= kernel.SHORT_TRIGGER
-    return texts[long], texts[~long]
+            passage = int(corpus.passage[i])
+            texts = corpus.field_texts(i) + ([] if passage == NONE else [passage])
+            triggers[i] = max(texts, key=lambda t: totals[t])
+    return triggers
 
 
 def _triggered(
@@ -308,13 +317,19 @@ def _filed(
     return kernel.Wholes(sieve, keys, values, groups, *members, np.array(shape, np.int64))
 
 
-def _holders(corpus: Corpus, count: int, tiny: kernel.U8, tiny_text: kernel.I32) -> tuple[kernel.I32, kernel.I32]:
-    """The instances of each text: those with it as a field, or that it is all of."""
-    owners = np.repeat(np.arange(len(tiny)), np.diff(corpus.first_field))
-    text = np.append(corpus.field_text, tiny_text[tiny == 1])
-    pairs = np.unique(np.stack([text, np.append(owners, np.flatnonzero(tiny))]), axis=1)
-    first = np.append(0, np.cumsum(np.bincount(pairs[0], minlength=count))).astype(np.int32)
-    return first, pairs[1].astype(np.int32)
+def _holders(
+    corpus: Corpus, count: int, triggers: kernel.I32, tiny_text: kernel.I32
+) -> tuple[kernel.I32, kernel.I32, kernel.U8]:
+    """`holders`, `holder_first` and `of_field` of `Built`: a text leads to the instances with it as a field, that are
+    found by it, or that it is all of.
+    """
+    width = max(1, len(triggers))
+    owners = np.repeat(np.arange(len(triggers)), np.diff(corpus.first_field))
+    fields = corpus.field_text.astype(np.int64) * width + owners
+    others = [(t.astype(np.int64) * width + np.arange(len(t)))[t != NONE] for t in (triggers, tiny_text)]
+    pairs = np.unique(np.concatenate([fields, *others]))
+    first = np.append(0, np.cumsum(np.bincount(pairs // width, minlength=count))).astype(np.int32)
+    return (pairs % width).astype(np.int32), first, np.isin(pairs, fields).astype(np.uint8)
 
 
 # ------------------------------------------------------------ saved and mapped

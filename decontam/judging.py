@@ -94,10 +94,12 @@ def layers_of(pairs: pa.Table, settings: Settings, policy: Policy) -> dict[Layer
     fuzzy = _column(pairs, "fuzzy")
     # A run of n tokens is a shared n-gram; an instance that is found whole without one is too short to have any.
     shares = _column(pairs, "longest_run") >= settings.n
+    telling = _column(pairs, "informative_covered")
+    enough = (telling >= policy.informative_min_tokens) | (telling == _column(pairs, "informative_total"))
     return {
         "exact": exact,
         "tulu3": shares & (_column(pairs, "coverage") > policy.threshold),
-        "informative": _column(pairs, "informative") > policy.informative_threshold,
+        "informative": (_column(pairs, "informative") > policy.informative_threshold) & enough,
         "fuzzy": np.nan_to_num(fuzzy, nan=-1.0) >= policy.fuzzy_threshold,
         "any": shares,
     }

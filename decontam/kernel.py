@@ -38,8 +38,10 @@ from decontam.simd import (
 )
 
 # Called from Python: without the GIL, and kept on disk once it is compiled. The rest becomes part of these.
-entry: Any = njit(nogil=True, cache=True)
-inner: Any = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
+entry: Any = njit(nogil=True, cache=True, _nrt=False)  # type: ignore[call-overload]
+inner: Any = njit(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
+
+inlined: Any = njit(nogil=True, _nrt=False, forceinline=True)  # type: ignore[call-overload]
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -136,11 +138,15 @@ class Index(NamedTuple):
 
 
 class Message(NamedTuple):
-    """Buffers for one message: folded bytes, token edges (start, end, start, …), prefix hashes."""
+    """Buffers for one message: folded bytes, token edges (start, end, start, …), prefix hashes.
+
+    nowhere: an empty array, in place of an origin that nobody asks for.
+    """
 
     folded: U8
     edges: I32
     prefix: U64
+    nowhere: I32
 
 
 class State(NamedTuple):
@@ -310,13 +316,13 @@ def tokenise(folded, size, analyzer, edges):
 # ------------------------------------------------------------ hash
 
 
-@inner
+@inlined
 def _mix(h):
     h *= MIX
     return h ^ (h >> U(32))
 
 
-@inner
+@inlined
 def _token_hash(at, size, seed):
     """Of `size` > 0 bytes. One multiplication for up to 8 of them, which most words are. Reads 8 bytes at a time."""
     if size <= 8:
@@ -338,7 +344,7 @@ def _long_token_hash(at, size, seed):
     return h
 
 
-@inner
+@inlined
 def hash_prefixes(base, edges, n_tokens, seed, prefix):
     """`prefix[i]` is the hash of the first i tokens: a polynomial over their hashes, modulo 2⁶⁴."""
     total = ZERO
@@ -351,7 +357,7 @@ def hash_prefixes(base, edges, n_tokens, seed, prefix):
         prefix[i + 1] = total
 
 
-@inner
+@inlined
 def power(exponent):
     """BASE to a power, modulo 2⁶⁴: what takes tokens out of a prefix."""
     result = ONE
@@ -360,25 +366,25 @@ def power(exponent):
     return result
 
 
-@inner
+@inlined
 def gram_hash(prefix, i, size, base_power):
     """The hash of the `size` tokens from i on, never 0; `base_power` is `power(size)`."""
     return _mix(prefix[i + size] - prefix[i] * base_power) | ONE
 
 
-@inner
+@inlined
 def filter_bits(h):
     """Three bits of a word of a filter."""
     return (ONE << (h >> U(1) & U(63))) | (ONE << (h >> U(7) & U(63))) | (ONE << (h >> U(13) & U(63)))
 
 
-@inner
+@inlined
 def _passes(filter_, shift, h):
     bits = filter_bits(h)
     return filter_[np.int64(h >> shift)] & bits == bits
 
 
-@inner
+@inlined
 def filter_shift(filter_):
     """How far a hash is shifted to give a word of the filter."""
     return U(64 - trailing_zeros(U(len(filter_))))
@@ -399,7 +405,7 @@ def look_up(keys, values, h):
 # ------------------------------------------------------------ verify
 
 
-@inner
+@inlined
 def equal_bytes(a, b, size):
     """Whether `size` bytes at two addresses are the same."""
     done = 0
@@ -435,27 +441,33 @@ def equal_tokens(base, edges, i, blob, texts, place, size):
 # ------------------------------------------------------------ match
 
 
-@inner
-def next_anchor(prefix, n_tokens, at, anchor, stride, anchors):
-    """The first sub-gram that the texts may hold, of those at every `stride`-th token from `at` on; or -1.
+@inlined
+def next_candidate(prefix, n_tokens, at, shape, anchors, filter_):
+    """The first sub-gram, of those at every `stride`-th token from `at` on, with an n-gram around it that the texts may
+    hold; or -1.
 
-    Almost all of the time of a scan that is not spent on reading the text is spent here.
+    Almost all of the time of a scan that is not spent on reading the text is spent here: on one word of a filter that
+    fits the cache. The larger filter is asked only where that one passes.
     """
-    base_power, shift = power(anchor), filter_shift(anchors)
+    n, anchor, stride = shape[0], shape[1], shape[2]
+    anchor_power, anchor_shift = power(anchor), filter_shift(anchors)
+    power_n, shift = power(n), filter_shift(filter_)
     while at + anchor <= n_tokens:
-        if _passes(anchors, shift, gram_hash(prefix, at, anchor, base_power)):
-            return at
+        if _passes(anchors, anchor_shift, gram_hash(prefix, at, anchor, anchor_power)):
+            for i in range(max(0, at - stride + 1), min(at, n_tokens - n) + 1):
+                if _passes(filter_, shift, gram_hash(prefix, i, n, power_n)):
+                    return at
         at += stride
-    return -1
+    return np.int64(-1)
 
 
 @inner
 def match(message, n_tokens, at, texts, grams, state, stamp):
-    """Finds every n-gram that a message shares with the texts, from its first anchor `at` on; how many texts it holds.
+    """Finds every n-gram that a message shares with the texts, from its candidate `at` on; how many texts are touched.
 
     Leaves `state.hit`, valid where a text is touched, and `state.marks`, which `cover` clears.
     """
-    n, anchor, stride = grams.shape[0], grams.shape[1], grams.shape[2]
+    n, stride = grams.shape[0], grams.shape[2]
     power_n, shift = power(n), filter_shift(grams.filter)
     base, blob = U(message.folded.ctypes.data), U(texts.blob.ctypes.data)
     last = n_tokens - n  # the last window
@@ -476,7 +488,7 @@ def match(message, n_tokens, at, texts, grams, state, stamp):
             following = i
         if following > at:
             at = (following - 1) // stride * stride  # windows up to here are matched
-        at = next_anchor(message.prefix, n_tokens, at + stride, anchor, stride, grams.anchors)
+        at = next_candidate(message.prefix, n_tokens, at + stride, grams.shape, grams.anchors, grams.filter)
     return touched
 
 
@@ -538,7 +550,7 @@ def cover(number, touched, texts, grams, state, found):
     return found
 
 
-@inner
+@inlined
 def _report(number, text, state, found):
     state.found_message[found] = number
     state.found_text[found] = text
@@ -570,7 +582,7 @@ def _union(text, n, texts, grams, state):
     return covered, rare
 
 
-@inner
+@inlined
 def next_trigger(prefix, n_tokens, at, part, stride, sieve):
     """The first run of `part` tokens, of those at every `stride`-th token from `at` on, that a text may hold; or -1.
 
@@ -643,7 +655,7 @@ def scan(addresses, sizes, begin, index, message, state, near, counts):
     found = found_near = read = NONE_YET
     stamp = counts[4]
     room = min(len(state.found_message), len(near.found_message)) - 2 * len(texts.first)
-    nowhere = np.empty(0, np.int32)
+    nowhere = message.nowhere
     counts[5] = -1
     i = begin
     while i < len(sizes) and max(found, found_near) <= room:
@@ -661,12 +673,12 @@ def scan(addresses, sizes, begin, index, message, state, near, counts):
             found = find_triggered(message, n_tokens, texts, brief, state, stamp - 2, i, found)
         if len(short.texts) > 0:
             found = find_triggered(message, n_tokens, texts, short, state, stamp - 1, i, found)
-        at = next_anchor(message.prefix, n_tokens, NONE_YET, grams.shape[1], grams.shape[2], grams.anchors)
+        at = next_candidate(message.prefix, n_tokens, NONE_YET, grams.shape, grams.anchors, grams.filter)
         if at >= 0:
             touched = match(message, n_tokens, at, texts, grams, state, stamp)
             found = cover(i, touched, texts, grams, state, found)
         if has_fine:
-            at = next_anchor(message.prefix, n_tokens, NONE_YET, fine.shape[1], fine.shape[2], fine.anchors)
+            at = next_candidate(message.prefix, n_tokens, NONE_YET, fine.shape, fine.anchors, fine.filter)
             if at >= 0:
                 touched = match(message, n_tokens, at, texts, fine, near, stamp)
                 found_near = cover(i, touched, texts, fine, near, found_near)

@@ -7,7 +7,7 @@ threshold or layer needs no new scan (`Audit.judged`).
 |---|---|
 | `exact` | the whole text of the instance, its passage included, stands in the message |
 | `tulu3` | more than half of the instance's tokens share an 8-gram with the message: the paper's verdict |
-| `informative` | the same, without the n-grams that many test texts share |
+| `informative` | the same without the n-grams that many test texts share, and by more than one n-gram |
 | `fuzzy` | three quarters of the instance's words stand in one place of the message, in order |
 | `any` | one n-gram is shared: the rule of GPT-3 and open-r1 |
 """
@@ -41,12 +41,15 @@ NGRAM = 8  # tokens; arXiv 2411.15124 §3.2
 COVERAGE = 0.5  # share of a test instance's tokens, strict >; arXiv 2411.15124 §3.2
 SET_SHARE = 0.02  # share of a suite's instances, strict >; arXiv 2411.15124 §3.2
 MAX_DF = 3  # distinct test texts; an n-gram in more of them is wording ("which of the following statements is true")
+# A single shared 8-gram is most of a short question and says little. Measured on six public training sets against ten
+# suites: of the 90 pairs above one half that are no copies (not contained, under 0.75 aligned) all cover fewer tokens.
+INFORMATIVE_MIN_TOKENS = 12
 # Containment of fewer words is chance. Measured on the prompts of seven public sets (FLAN-CoT, T0, GPTeacher, OASST,
 # HH, GSM8K train) against ten suites, questions alone: 299 prompts hold a question of 1 to 4 tokens ("inflation", "who
 # are you", "what do you do") and 2 of them ask it; 26 hold one of 5 to 7 tokens and 12 of them ask it.
 EXACT_MIN_TOKENS = 5
 FUZZY_SIMILARITY = 0.75  # share of an instance's words found in order; benchmarks/detection.py
-FUZZY_RECORDED = 0.5  # what is less similar leaves no evidence
+FUZZY_RECORDED = 0.65  # what is less similar leaves no evidence
 
 
 class Settings(Strict):
@@ -79,6 +82,11 @@ class Policy(Strict):
     layers: tuple[Layer, ...] = Field(default=LAYERS_OF["rows"], min_length=1, description="the layers that count")
     threshold: float = Field(default=COVERAGE, ge=0, le=1, description="tulu3: an instance overlaps above this share")
     informative_threshold: float = Field(default=COVERAGE, ge=0, le=1, description="the same of informative")
+    informative_min_tokens: int = Field(
+        default=INFORMATIVE_MIN_TOKENS,
+        ge=1,
+        description="informative: from so many covered tokens on, or all there are",
+    )
     fuzzy_threshold: float = Field(
         default=FUZZY_SIMILARITY, ge=FUZZY_RECORDED, le=1, description="fuzzy: from this share of the words on"
     )
