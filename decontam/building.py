@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from decontam.kernel import (
+    NONE_YET,
     SPACE,
     ZERO,
     U,
@@ -170,24 +171,33 @@ def union_sizes(texts, at, rare, n, totals):
 
 
 @entry
-def hash_triggers(texts, chosen, size, seed, message, counts, trigger_hash, trigger_at):
-    """For each chosen text the run of `size` tokens that the fewest of them hold: its hash and where it begins.
-
-    `counts` is a table of a power of two entries, all 0, in which runs are counted by their hash.
-    """
+def count_runs(texts, size, seed, message, counts):
+    """Counts the runs of `size` tokens of all texts by their hash, in a table of a power of two entries, all 0."""
     base_power = power(size)
     mask = U(len(counts) - 1)
-    for pick in (False, True):
-        for c in range(len(chosen)):
-            n_tokens = hash_text(texts, np.int64(chosen[c]), seed, message)
-            fewest = -1
-            for k in range(n_tokens - size + 1):
-                h = gram_hash(message.prefix, k, size, base_power)
-                slot = np.int64(h >> U(20) & mask)
-                if not pick:
-                    counts[slot] += 1
-                elif fewest < 0 or counts[slot] < fewest:
-                    fewest, trigger_hash[c], trigger_at[c] = counts[slot], h, k
+    for text in range(len(texts.first) - 1):
+        for k in range(hash_text(texts, text, seed, message) - size + 1):
+            counts[np.int64(gram_hash(message.prefix, k, size, base_power) >> U(20) & mask)] += 1
+
+
+@entry
+def hash_triggers(texts, chosen, size, part, seed, message, counts, trigger_hash, trigger_at):
+    """For each chosen text the `size` tokens whose parts are the rarest: their hash and where they begin.
+
+    `counts` is what `count_runs` counted of runs of `part` tokens.
+    """
+    base_power, part_power = power(size), power(part)
+    mask = U(len(counts) - 1)
+    for c in range(len(chosen)):
+        n_tokens = hash_text(texts, np.int64(chosen[c]), seed, message)
+        fewest = -1
+        for k in range(n_tokens - size + 1):
+            common = NONE_YET
+            for i in range(k, k + size - part + 1):
+                common += counts[np.int64(gram_hash(message.prefix, i, part, part_power) >> U(20) & mask)]
+            if fewest < 0 or common < fewest:
+                fewest = common
+                trigger_hash[c], trigger_at[c] = gram_hash(message.prefix, k, size, base_power), k
 
 
 @entry

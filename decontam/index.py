@@ -46,7 +46,7 @@ Frozen = TypeVar("Frozen", bound=tuple[Any, ...])
 
 SEEDS = 8  # of the hash; a second one is needed where two n-grams of a corpus share a 64-bit hash
 ALIGNMENT = 64  # bytes
-BITS_PER_TRIGGER = 64  # of a sieve, whose table then fits the nearest cache
+BITS_PER_TRIGGER = 128  # of a sieve, whose table then fits the nearest cache
 BITS_PER_ANCHOR = 8  # of a Bloom filter that is always asked: small enough for the cache, and few false alarms
 BITS_PER_GRAM = 16  # of one that is asked rarely: next to no false alarms
 
@@ -287,10 +287,12 @@ def _triggers(corpus: Corpus, settings: Settings, totals: kernel.I32) -> kernel.
 def _triggered(
     texts: kernel.Texts, chosen: kernel.I32, size: int, seed: np.uint64, message: kernel.Message
 ) -> kernel.Wholes:
-    counts = np.zeros(_power_of_two(16 * len(chosen)), np.int32)
-    hashes, ats = np.zeros(len(chosen), np.uint64), np.zeros(len(chosen), np.int32)
-    building.hash_triggers(texts, chosen, size, seed, message, counts, hashes, ats)
     part = max(size - 1, min(size, 2))
+    counts = np.zeros(_power_of_two(len(texts.starts) if len(chosen) else 1), np.int32)
+    if len(chosen):
+        building.count_runs(texts, part, seed, message, counts)
+    hashes, ats = np.zeros(len(chosen), np.uint64), np.zeros(len(chosen), np.int32)
+    building.hash_triggers(texts, chosen, size, part, seed, message, counts, hashes, ats)
     sieve = np.zeros(_power_of_two(BITS_PER_TRIGGER * len(chosen) / 64), np.uint64)
     building.fill_sieve(texts, chosen, ats, size, part, seed, message, sieve)
     return _filed(chosen, hashes, ats, sieve, [size, part, size - part + 1])
