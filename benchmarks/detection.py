@@ -407,14 +407,14 @@ def print_masking(counts: Mapping[str, Sequence[int]]) -> None:
 
 
 def edited_by_mistake(data: Data, found: Mapping[str, Found]) -> list[tuple[str, str]]:
-    """(prompt, instance) as snippets: `fuzzy` fires for one of `PROMPTS` general prompts, `exact` and `tulu3` do not."""
+    """(prompt, instance) as snippets: `fuzzy` fires for a general prompt, `exact` and `tulu3` do not."""
     prompts = [(name, i) for name in GENERAL for i in range(data.training[name].num_rows)]
     chosen = set(sorted(prompts, key=lambda p: digest(f"{p[0]}/{p[1]}"))[:PROMPTS])
     snippets = []
     for name in GENERAL:
         of_set = found[name]
         alone = of_set.fires["fuzzy"] & ~of_set.fires["exact"] & ~of_set.fires["tulu3"]
-        alone &= np.array([(name, row) in chosen for row, _, _ in of_set.keys()], np.bool_)
+        alone &= np.array([(name, row) in chosen for row, _, _ in of_set], np.bool_)
         pairs = of_set.where(alone).pairs
         snippets += zip(pairs["train_snippet"].to_pylist(), pairs["eval_snippet"].to_pylist(), strict=True)
     return snippets

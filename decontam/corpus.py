@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +73,13 @@ class Corpus:
     def field_texts(self, instance: int) -> list[int]:
         """The texts of an instance's fields."""
         return [int(t) for t in self.field_text[self.first_field[instance] : self.first_field[instance + 1]]]
+
+    @cached_property
+    def identities(self) -> list[tuple[int, ...]]:
+        """What makes each instance itself: the texts of its fields and its passage. Empty where it holds no token."""
+        passages = self.passage.tolist()
+        fields = [tuple(self.field_texts(i)) for i in range(len(passages))]
+        return [(*texts, passage) if texts else () for texts, passage in zip(fields, passages, strict=True)]
 
     @property
     def suite_of(self) -> I32:
@@ -165,21 +173,11 @@ def short_instances(corpus: Corpus, n: int) -> npt.NDArray[np.bool_]:
     return np.asarray((sizes > 0) & (longest < n))
 
 
-def identities(corpus: Corpus) -> list[tuple[int, ...]]:
-    """What makes each instance itself: the texts of its fields and its passage. Empty where it holds no token."""
-    passages = corpus.passage.tolist()
-    found = []
-    for i, passage in enumerate(passages):
-        texts = corpus.field_texts(i)
-        found.append((*texts, passage) if texts else ())
-    return found
-
-
 def suite_facts(corpus: Corpus, n: int) -> list[dict[str, Any]]:
     """What a manifest says of each suite."""
     suites = corpus.suite_of
     short = np.bincount(suites[short_instances(corpus, n)], minlength=len(corpus.suites))
-    times = Counter((s, i) for s, i in zip(suites.tolist(), identities(corpus), strict=True))
+    times = Counter((s, i) for s, i in zip(suites.tolist(), corpus.identities, strict=True))
     unmatchable, repeated = Counter[int](), Counter[int]()
     for (suite, identity), count in times.items():
         if identity:
@@ -206,7 +204,7 @@ def suite_overlaps(corpus: Corpus, n: int) -> list[dict[str, Any]]:
     Equal are two instances of the same texts and passage, or whose first fields of `n` tokens or more, and passages,
     are the same: a question that one suite gives with options and another without is one question.
     """
-    keys = [_equality_keys(corpus, i, identity, n) for i, identity in enumerate(identities(corpus))]
+    keys = [_equality_keys(corpus, i, identity, n) for i, identity in enumerate(corpus.identities)]
     suites = corpus.suite_of.tolist()
     holders: defaultdict[tuple[int, ...], set[int]] = defaultdict(set)
     for suite, of_instance in zip(suites, keys, strict=True):
@@ -232,7 +230,7 @@ def repeats(corpus: Corpus) -> list[str | None]:
     suites, ids = corpus.suite_of.tolist(), corpus.instances["id"].to_pylist()
     first: dict[tuple[int, ...], str] = {}
     found: list[str | None] = []
-    for i, identity in enumerate(identities(corpus)):
+    for i, identity in enumerate(corpus.identities):
         name = f"{corpus.suites[suites[i]].id}/{ids[i]}"
         earlier = first.setdefault(identity, name) if identity else name
         found.append(None if earlier == name else earlier)

@@ -9,16 +9,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from decontam.auditing import RowSource
+from decontam.auditing import Part, RowSource
 from decontam.judging import set_reason
 from decontam.result import Audit
 from tulu_data.errors import InputError
+from tulu_data.executor import map_with_state
 from tulu_data.manifest import Origin, Step
 from tulu_data.parquet import ShardWriter
 from tulu_data.progress import Progress, Silent
 from tulu_data.store import Store, Version
 
 STEP = "decontaminate"
+READERS = 2  # threads that decode ahead of the one that encodes
 
 DROPS = pa.schema(
     [
@@ -55,10 +57,10 @@ def drop(
     with store.build(name, version.kind) as build:
         writer = ShardWriter(build.data, version.kind)
         with progress.task(f"drop {version.name}", version.rows) as advance:
-            for batch in version.batches():
-                table = pa.Table.from_batches([batch])
-                writer.write(table.filter(pa.array(kept_mask(gone, table["row_sha"]))))
-                advance(len(table))
+            parts = map_with_state(_kept_rows, gone, version.parts(), workers=READERS, how="threads")
+            for rows, table in parts:  # in order; row groups are read and filtered while others are written
+                writer.write(table)
+                advance(rows)
         shards = writer.close()
         step = Step(
             name=STEP,
@@ -78,6 +80,12 @@ def drop(
             tokenizer=version.manifest.tokenizer,
             origin=origin,
         )
+
+
+def _kept_rows(gone: Leaving, part: Part) -> tuple[int, pa.Table]:
+    """How many rows a part has, and those that stay."""
+    table = pa.Table.from_batches([part.read()])
+    return len(table), table.filter(pa.array(kept_mask(gone, table["row_sha"])))
 
 
 class Leaving(NamedTuple):
