@@ -38,8 +38,9 @@ from decontam.suites import Suite, load_suites, read_suites
 from decontam.verdicts import Settings
 from decontam.worker import turns_of
 from tulu_data import rows as row_kinds
+from tulu_data.executor import map_with_state
 from tulu_data.parquet import ShardWriter
-from tulu_data.store import Store, Version
+from tulu_data.store import RowGroup, Store, Version
 
 ROOT = Path(__file__).parents[1]
 N = 8
@@ -389,15 +390,20 @@ def _scan_all(engine: CompiledEngine, version: Version) -> None:
 
 def part_threads(given: Inputs) -> None:
     version = t0_version(given, max(1, round(500 * given.args.gb / megabytes(given.texts))))
+    engine = CompiledEngine(index_of(given.suites, Settings(fuzzy=False)), Settings(fuzzy=False))
     walls: dict[int, list[float]] = {1: [], 2: []}
     for number in range(given.args.rounds + 1):
         for workers, seconds in walls.items():
             start = time.perf_counter()
-            audit([version], given.suites, Settings(fuzzy=False), workers=workers)
+            list(map_with_state(_scan_part, engine, version.parts(), workers=workers, how="threads"))
             if number:
                 seconds.append(time.perf_counter() - start)
     one, two = (statistics.median(walls[w]) for w in (1, 2))
-    print(f"audit of {all_text(version):,.0f} MB: {one:.2f} s with one thread, {two:.2f} s with two: {one / two:.2f}x")
+    print(f"scan of {all_text(version):,.0f} MB: {one:.2f} s with one thread, {two:.2f} s with two: {one / two:.2f}x")
+
+
+def _scan_part(engine: CompiledEngine, part: RowGroup) -> int:
+    return len(engine.scan_batch("t", "sft", part.read(columns_of("sft")), 0))
 
 
 def part_memory(given: Inputs) -> None:
@@ -405,15 +411,18 @@ def part_memory(given: Inputs) -> None:
     for share in (0.25, 1.0):
         copies = max(1, round(2_000 * given.args.gb * share / megabytes(given.texts)))
         version = t0_version(given, copies)
-        size = all_text(version)
         command = [sys.executable, __file__, "--data", str(given.args.data), "--audit", str(version.path)]
-        process = subprocess.Popen(command)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = status
-        assert status == 0
-        peaks.append(usage.ru_maxrss / 1e3)
-        print(f"audit of {size:7,.0f} MB: peak RSS {peaks[-1]:,.0f} MB")
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        peaks.append(float(done.stdout))
+        print(f"audit of {all_text(version):7,.0f} MB: peak RSS {peaks[-1]:,.0f} MB")
     print(f"four times the text: {peaks[1] / peaks[0]:.2f}x the memory")
+
+
+def peak_rss() -> float:
+    """Of this process, in MB. The kernel's count for a child would include what its parent held when it began."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found.group(1)) / 1e3
 
 
 def main() -> None:
@@ -433,6 +442,7 @@ def main() -> None:
     suites = read_suites(load_suites(ROOT / "recipes" / "suites" / "public.yaml", root=args.data))
     if args.audit:
         audit([Store(args.audit.parent).open(args.audit)], suites, Settings(fuzzy=False), workers=2)
+        print(peak_rss())
         return
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     table = pq.read_table(args.data / "train" / "t0_train_50k.parquet", columns=["messages"])
