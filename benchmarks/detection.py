@@ -15,12 +15,15 @@ import gzip
 import json
 import random
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
+
+sys.path.remove(str(Path(__file__).parent))  # where decontam.py would stand for the package of its name
 
 import numpy as np
 import pyarrow as pa
@@ -414,7 +417,7 @@ def edited_by_mistake(data: Data, found: Mapping[str, Found]) -> list[tuple[str,
     for name in GENERAL:
         of_set = found[name]
         alone = of_set.fires["fuzzy"] & ~of_set.fires["exact"] & ~of_set.fires["tulu3"]
-        alone &= np.array([(name, row) in chosen for row, _, _ in of_set], np.bool_)
+        alone &= np.array([(name, row) in chosen for row, _, _ in of_set.keys()], np.bool_)  # noqa: SIM118 - no mapping
         pairs = of_set.where(alone).pairs
         snippets += zip(pairs["train_snippet"].to_pylist(), pairs["eval_snippet"].to_pylist(), strict=True)
     return snippets
