@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from decontam.kernel import (
-    NONE_YET,
-    SPACE,
-    ZERO,
-    U,
-    entry,
-    equal_bytes,
-    filter_bits,
-    filter_shift,
-    fold,
-    gram_hash,
-    hash_prefixes,
-    inner,
-    power,
-    tokenise,
-)
+from decontam.compiling import entry, inner
+from decontam.kernel import equal_bytes, filter_bits, filter_shift, gram_hash
+from decontam.reading import NONE_YET, SPACE, ZERO, U, fold, hash_prefixes, power, tokenise
 from decontam.simd import trailing_zeros
 
 

@@ -11,24 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from decontam.kernel import (
-    I32,
-    I64,
-    NONE_YET,
-    SPACE,
-    U8,
-    U64,
-    Message,
-    U,
-    entry,
-    equal_tokens,
-    fold,
-    hash_prefixes,
-    inner,
-    match,
-    next_candidate,
-    tokenise,
-)
+from decontam.compiling import entry, inner
+from decontam.kernel import I64, equal_tokens, match, next_candidate
+from decontam.reading import I32, NONE_YET, SPACE, U8, U64, Message, U, fold, hash_prefixes, tokenise
 from decontam.simd import load_byte
 
 

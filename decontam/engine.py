@@ -76,7 +76,7 @@ class EngineSource:
         if not self.compiled:
             return ReferenceEngine(self.suites, self.settings)
         from decontam.compiled import CompiledEngine
-        from decontam.index import load
+        from decontam.index_files import load
 
         return CompiledEngine(load(self.index) if isinstance(self.index, Path) else self.index, self.settings)
 
@@ -97,9 +97,10 @@ def source_of(
         return EngineSource(key, settings, suites=tuple(suites))
     if not can_compile():
         raise UsageError("the compiled engine needs Numba, which is missing or switched off (NUMBA_DISABLE_JIT)")
-    from decontam import index
+    from decontam.index import index_of
+    from decontam.index_files import folder_of
 
-    made = index.folder_of(suites, settings, cache) if cache else index.index_of(suites, settings)
+    made = folder_of(suites, settings, cache) if cache else index_of(suites, settings)
     return EngineSource(key, settings, index=made, compiled=True)
 
 

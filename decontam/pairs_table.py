@@ -15,7 +15,7 @@ from decontam.corpus import NONE, repeats
 from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, severity
 from decontam.fuzzy import Alignment, align_fields
 from decontam.index import Index
-from decontam.kernel import I32
+from decontam.reading import I32
 from decontam.reference import mean_share, runs
 from decontam.snippets import snippets, starts_of
 from decontam.text_arrays import addresses_of

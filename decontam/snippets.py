@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from decontam.compiling import entry, inner
 from decontam.evidence import SNIPPET_CHARS
-from decontam.kernel import NONE_YET, U, entry, inner
+from decontam.reading import NONE_YET, U
 from decontam.simd import load_byte
 
 I64 = npt.NDArray[np.int64]

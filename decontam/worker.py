@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from decontam import describing, kernel
+from decontam import describing, kernel, reading
 from decontam.fuzzy import Run
 from decontam.index import Index, new_message
 from decontam.text_arrays import addresses_of
@@ -78,7 +78,7 @@ class Traced(NamedTuple):
 class _Buffers(NamedTuple):
     """What grows with the longest message."""
 
-    message: kernel.Message
+    message: reading.Message
     state: kernel.State
     near: kernel.State
     seen: describing.Traced
@@ -104,9 +104,9 @@ class Worker:
             return
         self.max_bytes = max(2 * self.max_bytes, max_bytes)
         self.counts[:] = 0
-        room = 2 * self.max_bytes + kernel.SLACK  # of folded bytes, and so of tokens
+        room = 2 * self.max_bytes + reading.SLACK  # of folded bytes, and so of tokens
         texts, grams, fine = self.scan_index.texts, self.scan_index.grams, self.scan_index.fine
-        field_room = 2 * self.longest_field + kernel.SLACK
+        field_room = 2 * self.longest_field + reading.SLACK
         field_tokens = int(np.diff(texts.first).max(initial=0)) + 2
         i32 = np.int32
         self.buffers = _Buffers(

@@ -5,15 +5,18 @@ import mmap
 import multiprocessing
 import shutil
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from decontam import index
+from decontam import compiling, index_files
 from decontam.engine import source_of
 from decontam.evidence import columns_of
-from decontam.index import folder_of, index_id, index_of, load
+from decontam.index import flat, index_of
+from decontam.index_files import folder_of, index_id, load
 from decontam.verdicts import Settings
 from tulu_data.errors import InputError
 from tulu_data.rows import finish, to_table
@@ -22,7 +25,7 @@ TEXTS = [f"question number {i} asks whether the {i} dogs and the {i} cats sleep 
 
 
 def arrays(made):
-    return dict(index._flat(made.built))
+    return dict(flat(made.built))
 
 
 @pytest.fixture
@@ -77,8 +80,10 @@ def test_processes_share_one_saved_index(suites, tmp_path):
 def test_an_added_suite_is_the_only_one_that_is_analysed(suites, make_suite, tmp_path, monkeypatch):
     folder_of(suites, Settings(), tmp_path)
     analysed = []
-    analyse = index._analysed
-    monkeypatch.setattr(index, "_analysed", lambda suite, *rest: (analysed.append(suite.id), analyse(suite, *rest))[1])
+    analyse = index_files.analysed
+    monkeypatch.setattr(
+        index_files, "analysed", lambda suite, *rest: (analysed.append(suite.id), analyse(suite, *rest))[1]
+    )
     more = [*suites, make_suite("c", ["a new suite with one more question in it that is long"])]
     folder_of(more, Settings(), tmp_path)
     assert analysed == ["c"]
@@ -133,7 +138,24 @@ def test_no_half_index_is_left_where_the_disk_refuses(suites, tmp_path, monkeypa
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(index, "_write_table", full)
+    monkeypatch.setattr(index_files, "_write_table", full)
     with pytest.raises(OSError, match="No space left"):
         folder_of(suites, Settings(), tmp_path)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_what_was_compiled_from_other_sources_is_forgotten(tmp_path):
+    from decontam.compiling import SOURCES, STAMP, forget_stale
+
+    assert {p.stem for p in Path(compiling.__file__).parent.glob("*.py") if "@entry" in p.read_text()} <= set(SOURCES)
+    compiled = SimpleNamespace(stats=SimpleNamespace(cache_path=str(tmp_path)))
+    kept = [tmp_path / "kernel.scan-643.py311.nbi", tmp_path / "kernel.scan-643.py311.1.nbc"]
+    other = tmp_path / "theirs.scan-1.py311.nbi"
+    for path in (*kept, other):
+        path.touch()
+    (tmp_path / STAMP).write_text("of another version")
+    forget_stale(compiled)
+    assert [p.exists() for p in (*kept, other)] == [False, False, True]
+    kept[0].touch()
+    forget_stale(compiled)
+    assert kept[0].exists()
