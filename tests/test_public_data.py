@@ -65,13 +65,14 @@ def windows(tokens, size):
 
 
 def instances_of_all_suites():
-    """(suite, instance number) → tokens of its one matched field."""
+    """(suite, instance number) → tokens of its one matched field, and of its passage."""
     declared = yaml.safe_load((RECIPES / "suites" / "public.yaml").read_text())["suites"]
     found = {}
     for suite, spec in declared.items():
         with gzip.open(DATA / spec["path"], "rt", encoding="utf-8") as lines:
             for i, record in enumerate(map(json.loads, lines)):
-                found[suite, i] = tokens_of(record[spec["fields"][0]])
+                passage = record.get(spec.get("passage")) or ""
+                found[suite, i] = tokens_of(record[spec["fields"][0]]), tokens_of(passage)
     return found
 
 
@@ -89,12 +90,15 @@ def prompts_of(path):
 def brute_force(prompts, instances):
     """Suite → instances that some prompt overlaps; and the number of rows with such a prompt."""
     holders = defaultdict(set)
-    whole = defaultdict(set)
-    for key, tokens in instances.items():
+    whole, contained = defaultdict(set), defaultdict(set)
+    for key, (tokens, passage) in instances.items():
         for gram in windows(tokens, N):
             holders[gram].add(key)
-        whole[tuple(tokens)].add(key)
-    short_sizes = sorted({len(t) for t in whole if SHORTEST_CONTAINED <= len(t) < N})
+        if len(tokens) + len(passage) >= SHORTEST_CONTAINED:
+            contained[tuple(tokens)].add(key)
+        elif tokens:
+            whole[tuple(tokens)].add(key)
+    short_sizes = sorted({len(t) for t in contained if 0 < len(t) < N})
     hit = defaultdict(set)
     rows = 0
     for row in prompts:
@@ -102,18 +106,21 @@ def brute_force(prompts, instances):
         for tokens in map(tokens_of, row):
             grams = set(windows(tokens, N))
             for key in set().union(*(holders[g] for g in grams if g in holders)):
-                instance = instances[key]
+                instance, _ = instances[key]
                 marked = [False] * len(instance)
                 for i, gram in enumerate(windows(instance, N)):
                     if gram in grams:
                         marked[i : i + N] = [True] * N
                 if 2 * sum(marked) > len(instance):
                     found.add(key)
+            text = f" {' '.join(tokens)} "
             for size in short_sizes:
                 for gram in windows(tokens, size):
-                    found |= whole.get(gram, set())
-            if len(tokens) < SHORTEST_CONTAINED:
-                found |= whole.get(tuple(tokens), set()) if tokens else set()
+                    for key in contained.get(gram, ()):
+                        passage = instances[key][1]
+                        if not passage or f" {' '.join(passage)} " in text:
+                            found.add(key)
+            found |= whole.get(tuple(tokens), set())
         for suite, i in found:
             hit[suite].add(i)
         rows += bool(found)

@@ -98,7 +98,7 @@ def test_both_engines_agree_on_all_of_it(chosen, public_versions):
             assert found.equals(expected), f"{version.name}, rows from {first}"
             first += part.rows
             seen += len(found)
-    assert seen > 1_000
+    assert seen > 300
 
 
 @pytest.fixture(scope="module")
