@@ -218,7 +218,7 @@ def _grams(
 ) -> kernel.Grams | None:
     """The n-grams of the texts of weight > 0; None where two of them share a hash. What is needed is left empty."""
     windows = int(np.maximum(0, np.diff(texts.first) - n + 1)[weights > 0].sum())
-    keys = np.zeros(_power_of_two(1.5 * windows), np.uint64)
+    keys = np.zeros(_power_of_two(1.25 * windows), np.uint64)  # four of five slots at most are taken
     values = np.zeros(len(keys), np.int32)
     at = np.full(len(texts.starts), NONE, np.int32)
     origin, df, last = (np.zeros(windows, np.int32) for _ in range(3))
