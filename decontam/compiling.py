@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -9,9 +10,19 @@ from typing import Any
 
 from numba import njit  # noqa: TID253 - this module is imported where it is used
 
-# Called from Python: without the GIL, and kept on disk once it is compiled. The rest becomes part of these. Arrays are
-# borrowed from Python for the length of a call, so none of them counts references.
-entry: Any = njit(nogil=True, cache=True, _nrt=False)  # type: ignore[call-overload]
+
+def entry(function: Callable[..., Any]) -> Any:
+    """Compiles what is called from Python: without the GIL, and kept on disk where there is a place to keep it.
+
+    The other functions become part of these. Arrays are borrowed from Python for the length of a call, so none of
+    them counts references.
+    """
+    try:
+        return njit(nogil=True, _nrt=False, cache=True)(function)  # type: ignore[call-overload]
+    except RuntimeError:  # neither this folder nor the user's can be written: it is compiled in each process
+        return njit(nogil=True, _nrt=False)(function)  # type: ignore[call-overload]
+
+
 inner: Any = njit(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 inlined: Any = njit(nogil=True, _nrt=False, forceinline=True)  # type: ignore[call-overload]
 
@@ -25,6 +36,8 @@ def forget_stale(compiled: Any) -> None:
     Numba looks at the file of the function that is called alone, and not at the functions of other files that have
     become part of it.
     """
+    if compiled.stats.cache_path is None:
+        return
     here = Path(__file__).parent
     digest = sha256(b"".join((here / f"{name}.py").read_bytes() for name in SOURCES)).hexdigest()
     kept = Path(compiled.stats.cache_path)

@@ -50,8 +50,9 @@ def compiled_before(which: EngineName = "auto") -> bool:
         return True
     from decontam.kernel import scan as compiled_scan
 
-    cached = Path(compiled_scan.stats.cache_path)
-    return any(cached.glob(f"kernel.{compiled_scan.__name__}-*.nbc")) or bool(compiled_scan.signatures)
+    kept = compiled_scan.stats.cache_path
+    on_disk = kept is not None and any(Path(kept).glob(f"kernel.{compiled_scan.__name__}-*.nbc"))
+    return on_disk or bool(compiled_scan.signatures)
 
 
 @dataclass(frozen=True)
