@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from decontam.verdicts import LAYERS, Layer, Policy, Settings, Verdict, is_contaminated, worst
+from decontam.verdicts import COPY_SIMILARITY, LAYERS, Layer, Policy, Settings, Verdict, is_contaminated, worst
 
 Bools = npt.NDArray[np.bool_]
 I64 = npt.NDArray[np.int64]
@@ -91,16 +91,17 @@ def judge(
 def layers_of(pairs: pa.Table, settings: Settings, policy: Policy) -> dict[Layer, Bools]:
     """Which layers fire for each pair: `(pairs,)` each."""
     exact = _column(pairs, "exact").astype(np.bool_)
-    fuzzy = _column(pairs, "fuzzy")
     # A run of n tokens is a shared n-gram; an instance that is found whole without one is too short to have any.
     shares = _column(pairs, "longest_run") >= settings.n
     telling = _column(pairs, "informative_covered")
-    enough = (telling >= policy.informative_min_tokens) | (telling == _column(pairs, "informative_total"))
+    similarity = np.nan_to_num(_column(pairs, "fuzzy"), nan=-1.0)
+    whole = telling == _column(pairs, "informative_total")
+    enough = whole | (telling >= policy.informative_min_tokens) | (similarity >= COPY_SIMILARITY)
     return {
         "exact": exact,
         "tulu3": shares & (_column(pairs, "coverage") > policy.threshold),
         "informative": (_column(pairs, "informative") > policy.informative_threshold) & enough,
-        "fuzzy": np.nan_to_num(fuzzy, nan=-1.0) >= policy.fuzzy_threshold,
+        "fuzzy": similarity >= policy.fuzzy_threshold,
         "any": shares,
     }
 

@@ -41,9 +41,10 @@ NGRAM = 8  # tokens; arXiv 2411.15124 §3.2
 COVERAGE = 0.5  # share of a test instance's tokens, strict >; arXiv 2411.15124 §3.2
 SET_SHARE = 0.02  # share of a suite's instances, strict >; arXiv 2411.15124 §3.2
 MAX_DF = 3  # distinct test texts; an n-gram in more of them is wording ("which of the following statements is true")
-# A single shared 8-gram is most of a short question and says little. Measured on six public training sets against ten
-# suites: of the 90 pairs above one half that are no copies (not contained, under 0.75 aligned) all cover fewer tokens.
+# A single shared 8-gram is most of a short question and says little: of 107 pairs of public sets above one half that
+# are no copies (not contained, under 0.75 aligned) all cover fewer tokens; benchmarks/detection.py.
 INFORMATIVE_MIN_TOKENS = 12
+COPY_SIMILARITY = 0.9  # from this share of the words on, fewer covered tokens are enough: a short question, edited
 # Containment of fewer words is chance. Measured on the prompts of seven public sets (FLAN-CoT, T0, GPTeacher, OASST,
 # HH, GSM8K train) against ten suites, questions alone: 299 prompts hold a question of 1 to 4 tokens ("inflation", "who
 # are you", "what do you do") and 2 of them ask it; 26 hold one of 5 to 7 tokens and 12 of them ask it.

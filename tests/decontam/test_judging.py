@@ -49,6 +49,12 @@ def fired(pair, **policy):
             {"coverage": 0.9, "informative": 0.6, "informative_covered": 12, "informative_total": 20},
             ["tulu3", "informative", "any"],
         ),
+        (  # fewer tokens are enough where nearly all of the words are there
+            {"informative": 0.6, "informative_covered": 9, "informative_total": 14, "fuzzy": 0.9},
+            ["informative", "fuzzy", "any"],
+        ),
+        ({"informative": 0.6, "informative_covered": 9, "informative_total": 14, "fuzzy": 0.89}, ["fuzzy", "any"]),
+        ({"informative": 0.5, "informative_covered": 9, "informative_total": 18, "fuzzy": 0.95}, ["fuzzy", "any"]),
         (
             {"coverage": 0.9, "informative": 1.0, "informative_covered": 9, "informative_total": 9},
             ["tulu3", "informative", "any"],
