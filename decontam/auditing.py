@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 from decontam.analyzers import analyzer_of
 from decontam.corpus import Corpus, repeats, suite_facts, suite_overlaps
 from decontam.engine import Engine, EngineName, EngineSource, compiled_before, source_of
-from decontam.evidence import FOUND, columns_of
-from decontam.result import ENGINE, FORMAT, Audit, judged
+from decontam.evidence import FOUND, INSTANCES, MESSAGES, columns_of
+from decontam.result import ENGINE, FORMAT, Audit, Scan, judged
 from decontam.suites import Suite
+from decontam.texts import instances_of, messages_of
 from decontam.verdicts import Policy, Settings
 from tulu_data.errors import UsageError
 from tulu_data.executor import How, map_with_state
@@ -104,10 +105,13 @@ def audit(
         advance(len(corpus.instances))
     empty = _manifest(sets, suites, settings, corpus)
     _warn(empty["suites"], settings, progress)
-    judged(empty, FOUND.empty_table(), policy)  # a policy that cannot be applied shows before any row is read
+    # A policy that cannot be applied shows before any row is read.
+    judged(empty, Scan(FOUND.empty_table(), MESSAGES.empty_table(), INSTANCES.empty_table()), policy)
     how = executor or ("threads" if source.compiled else "processes")
-    pairs = _scan(sets, source, workers=workers, how=how, work=work, progress=progress)
-    return judged(empty | {"seconds": round(time.perf_counter() - started, 3)}, pairs, policy)
+    pairs, messages = _scan(sets, source, workers=workers, how=how, work=work, progress=progress)
+    instances = instances_of(corpus, pairs, settings, source.engine().wording)
+    found = Scan(pairs, messages, instances)
+    return judged(empty | {"seconds": round(time.perf_counter() - started, 3)}, found, policy)
 
 
 def _check_names(noun: str, names: Sequence[str]) -> None:
@@ -176,10 +180,16 @@ class _Shard(NamedTuple):
     first: int  # index in the set of the part's first row
     done: Path | None  # where its pairs are written
 
+    @property
+    def messages(self) -> Path | None:
+        """Where the messages with a pair are written, before the pairs."""
+        return self.done.with_suffix(".messages.parquet") if self.done else None
+
 
 class _Scanned(NamedTuple):
     rows: int
-    pairs: pa.Table | None  # None where they are in the shard's file
+    pairs: pa.Table | None  # None where they are in the shard's files
+    messages: pa.Table | None
 
 
 @dataclass(frozen=True)
@@ -200,45 +210,56 @@ class _Shards:
 
 def _scan(
     sets: Sequence[RowSource], source: EngineSource, *, workers: int, how: How, work: Path | None, progress: Progress
-) -> pa.Table:
-    """All pairs, in order."""
+) -> tuple[pa.Table, pa.Table]:
+    """All pairs, and the messages they are about, in order."""
     if work is not None:
         work.mkdir(parents=True, exist_ok=True)
     shards = _Shards(sets, work)
-    tables = [FOUND.empty_table()]
+    tables, texts = [FOUND.empty_table()], [MESSAGES.empty_table()]
     with progress.task("audit", sum(s.rows for s in sets)) as advance:
         for done in map_with_state(_scan_shard, source, shards, workers=workers, how=how):
-            if done.pairs is not None:
+            if done.pairs is not None and done.messages is not None:
                 tables.append(done.pairs)
+                texts.append(done.messages)
             advance(done.rows)
     if work is not None:
         tables += [pq.read_table(shard.done, schema=FOUND) for shard in shards]
-    return pa.concat_tables(tables).combine_chunks()
+        texts += [pq.read_table(shard.messages, schema=MESSAGES) for shard in shards]
+    return pa.concat_tables(tables).combine_chunks(), pa.concat_tables(texts).combine_chunks()
 
 
 def _scan_shard(source: EngineSource, shard: _Shard) -> _Scanned:
-    if shard.done is not None and _is_done(shard.done):
-        return _Scanned(shard.part.rows, None)
-    pairs = scan_part(source.engine(), shard.name, shard.kind, shard.part, shard.first)
-    if shard.done is None:
-        return _Scanned(shard.part.rows, pairs)
-    temp = shard.done.with_name(f".{shard.done.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    if _is_done(shard.messages, MESSAGES) and _is_done(shard.done, FOUND):
+        return _Scanned(shard.part.rows, None, None)
+    pairs, messages = scan_part(source.engine(), shard.name, shard.kind, shard.part, shard.first)
+    if shard.done is None or shard.messages is None:
+        return _Scanned(shard.part.rows, pairs, messages)
+    _write_whole(shard.messages, messages)
+    _write_whole(shard.done, pairs)
+    return _Scanned(shard.part.rows, None, None)
+
+
+def scan_part(engine: Engine, name: str, kind: Kind, part: Part, first: int) -> tuple[pa.Table, pa.Table]:
+    """The pairs of one part of a set, and the messages they are about."""
+    batch = part.read(columns_of(kind))
+    pairs = engine.scan_batch(name, kind, batch, first)
+    return pairs, messages_of(name, batch, first, pairs)
+
+
+def _write_whole(path: Path, table: pa.Table) -> None:
+    temp = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        write_table(temp, pairs)
-        temp.rename(shard.done)
+        write_table(temp, table)
+        temp.rename(path)
     finally:
         temp.unlink(missing_ok=True)
-    return _Scanned(shard.part.rows, None)
 
 
-def scan_part(engine: Engine, name: str, kind: Kind, part: Part, first: int) -> pa.Table:
-    """The pairs of one part of a set."""
-    return engine.scan_batch(name, kind, part.read(columns_of(kind)), first)
-
-
-def _is_done(path: Path) -> bool:
+def _is_done(path: Path | None, schema: pa.Schema) -> bool:
     """Whether a shard's file is whole: one that a disk has damaged is made again."""
+    if path is None:
+        return False
     try:
-        return bool(pq.read_schema(path).equals(FOUND))
+        return bool(pq.read_schema(path).equals(schema))
     except (OSError, pa.ArrowException):
         return False

@@ -200,7 +200,6 @@ def audit_command(
 def judge_command(audit: Path, gate: bool, output: Path | None, store_root: Path, as_json: bool, **given: Any) -> None:
     """Apply another policy to AUDIT, a finished audit's folder or id, without reading any row again."""
     from decontam import step
-    from decontam.result import Audit
     from decontam.verdicts import Policy
     from tulu_data.commands.show import print_audit
     from tulu_data.store import Store
@@ -208,15 +207,10 @@ def judge_command(audit: Path, gate: bool, output: Path | None, store_root: Path
 
     store = Store(store_root)
     policy = validate(Policy, policy_section(given), "tulu judge")
-    judged = Audit.load(_audit_folder(store, audit)).judged(policy)
-    folder = judged.save(output) if output is not None else step.save(judged, store)
+    folder = step.judge(step.open_audit(store, audit)[0], policy, store, output)
     print_audit(folder, as_json=as_json)
     if gate:
         step.check_gate(folder)
-
-
-def _audit_folder(store: Store, audit: Path) -> Path:
-    return audit if audit.is_dir() else store.root / "audits" / audit
 
 
 @click.command(epilog=example("tulu drop grade_math --audit audit -o grade_math-checked"))
@@ -239,7 +233,7 @@ def drop_command(what: str, audit_folder: Path, name: str | None, store_root: Pa
     store = Store(store_root)
     version = store.open(what)
     made = step.drop(
-        _audit_folder(store, audit_folder),
+        step.open_audit(store, audit_folder)[0],
         version,
         store,
         name or f"{version.name}{CLEAN}",

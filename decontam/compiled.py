@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from decontam.corpus import Corpus
+from decontam.corpus import NONE, Corpus
 from decontam.evidence import FOUND
 from decontam.index import Index
 from decontam.pairs_table import Facts, PairsTable
@@ -46,6 +46,13 @@ class CompiledEngine:
                 joined = PairsTable(self.facts, self.settings, name, kind, batch, first, turns, some, found, worker)
                 tables.append(joined.table())
             return pa.concat_tables(tables)
+
+    def wording(self, text: int) -> list[int]:
+        """Where n-grams begin that many texts hold; see `Engine`."""
+        scan = self.index.built.scan
+        of_text = scan.grams.at[scan.texts.first[text] : scan.texts.first[text + 1]]
+        starts = np.flatnonzero(of_text != NONE)
+        return [int(s) for s in starts[scan.grams.rare[of_text[starts]] == 0]]
 
     def _read(self, turns: Turns) -> I64:
         """The turns whose role is matched."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from decontam import judging
 from decontam.auditing import Part, RowSource
 from decontam.judging import set_reason
 from decontam.result import Audit
@@ -126,6 +127,7 @@ def decontamination_record(audit: Audit, set_name: str) -> dict[str, Any]:
         "set": set_name,
         "digest": facts["digest"],
         "verdict": facts["verdict"],
+        "marks": audit.manifest["marks"],
         "rows_in": facts["rows"],
         "rows_dropped": facts["dropped"],
         "suites": [
@@ -157,7 +159,7 @@ def _matched_drops(audit: Audit, set_name: str) -> dict[int, dict[str, Any]]:
     """By index in the set, the entries of the rows that leave and match something."""
     reasons = {r["row_index"]: r["reason"] for r in _dropped(audit, set_name).to_pylist()}
     chosen = set(audit.policy.layers)
-    evals = audit.evals.filter((pc.field("set") == set_name) & (pc.field("verdict") != "clean"))
+    evals = audit.evals.filter((pc.field("set") == set_name) & pc.field("verdict").isin(judging.DROPS))
     acting = set(evals["suite"].to_pylist())
 
     def weight(pair: dict[str, Any]) -> tuple[bool, float]:

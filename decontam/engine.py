@@ -38,6 +38,9 @@ class Engine(Protocol):
         Threads may call it at once.
         """
 
+    def wording(self, text: int) -> list[int]:
+        """The tokens of a field's text at which n-grams begin that more than `max_df` test texts hold."""
+
 
 def can_compile() -> bool:
     """Whether the compiled engine runs here: Numba is installed and not switched off."""
@@ -133,6 +136,12 @@ class ReferenceEngine:
         )
         return pa.Table.from_pylist(list(pairs), schema=FOUND)
 
+    def wording(self, text: int) -> list[int]:
+        """Where n-grams begin that many texts hold; see `Engine`."""
+        tokens = self.index.texts[text]
+        rare = set(self.index.grams.rare_starts(tokens))
+        return [i for i in range(len(tokens) - self.settings.n + 1) if i not in rare]
+
     def _row_pairs(self, kind: Kind, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         texts = _RowTexts(self.analyzer, kind, row)
         for column, i, message in content_messages(kind, row):
@@ -174,6 +183,9 @@ class ReferenceEngine:
             "informative_covered": match.informative_covered,
             "informative_total": match.informative_total,
             "fuzzy": match.fuzzy,
+            "semantic": None,
+            "semantic_span": None,
+            "judgement": None,
             "field_coverage": [
                 {"field": name, "coverage": c} for name, c in zip(names, match.field_coverage, strict=True)
             ],

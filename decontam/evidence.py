@@ -1,4 +1,4 @@
-"""The rows of the `pairs` table: one for each message and instance that have something in common."""
+"""The evidence of an audit: pairs of a message and an instance that have something in common, and their texts."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ FOUND = pa.schema(
         pa.field("informative_covered", pa.int32()),
         pa.field("informative_total", pa.int32()),
         pa.field("fuzzy", pa.float64()),  # share of the words found in order; null: nothing suggests an edited copy
+        pa.field("semantic", pa.float64()),  # cosine of their embeddings; null: not near, or not looked for
+        pa.field("semantic_span", SPAN),  # the part of the message that is nearest; null where semantic is
+        pa.field("judgement", pa.string()),  # of a model that was asked: same | different | undecided
         pa.field("field_coverage", pa.list_(FIELD_COVERAGE)),
         pa.field("longest_run", pa.int32()),  # tokens
         pa.field("severity", pa.string()),  # question | question+answer
@@ -52,7 +55,42 @@ FOUND = pa.schema(
         pa.field("eval_snippet", pa.string()),
     ]
 )
-"""What a scan finds; a policy adds `layers`."""
+"""What a scan finds; a policy adds `layers` and `mark`."""
+
+MESSAGES = pa.schema(
+    [
+        pa.field("set", pa.string()),
+        pa.field("row_index", pa.int64()),
+        pa.field("column", pa.string()),
+        pa.field("message", pa.int32()),
+        pa.field("text", pa.string()),  # of a long message the part around its matches
+        pa.field("start", pa.int64()),  # of that part, in bytes of the message
+        pa.field("bytes", pa.int64()),  # of the whole message
+    ]
+)
+"""The messages that have a pair, each once: with `INSTANCES`, all that a person needs to see a match."""
+
+INSTANCES = pa.schema(
+    [
+        pa.field("suite", pa.string()),
+        pa.field("instance_id", pa.string()),
+        pa.field(
+            "fields",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("field", pa.string()),
+                        pa.field("text", pa.string()),
+                        pa.field("wording", pa.list_(SPAN)),  # n-grams that too many test texts hold to be informative
+                    ]
+                )
+            ),
+        ),
+        pa.field("answer", pa.string()),
+        pa.field("passage", pa.string()),
+    ]
+)
+"""The instances that have a pair, each once, whole."""
 
 Span = tuple[int, int]  # [start, end)
 

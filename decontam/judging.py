@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from decontam.verdicts import COPY_SIMILARITY, LAYERS, Layer, Policy, Settings, Verdict, is_contaminated, worst
+
+DROPS: tuple[Verdict, ...] = ("drop rows", "drop set")
 
 Bools = npt.NDArray[np.bool_]
 I64 = npt.NDArray[np.int64]
@@ -24,7 +27,8 @@ EVALS = pa.schema(
         pa.field("short_instances", pa.int64()),  # no field reaches n tokens: only the exact layer sees them
         pa.field("unmatchable", pa.int64()),  # hold nothing but separators
         pa.field("flagged", pa.int64()),  # by the chosen layers
-        *(pa.field(f"flagged_{layer}", pa.int64()) for layer in LAYERS),
+        *(pa.field(f"flagged_{layer}", pa.int64()) for layer in LAYERS),  # whatever the marks say
+        pa.field("undecided", pa.int64()),  # that do not count, since the model that was asked gave no answer
         pa.field("with_answer", pa.int64()),  # of the flagged, those whose answer leaks too
         pa.field("share", pa.float64()),  # flagged / instances
         pa.field("contaminated", pa.bool_()),  # the 2 % rule, whatever the policy
@@ -64,15 +68,24 @@ def judge(
     sets: Mapping[str, int],
     settings: Settings,
     policy: Policy,
+    marks: pa.Array | None = None,
 ) -> Judged:
     """Applies a policy to pairs, in the order of a scan. `suites` are those of a manifest, `sets` their rows by name.
+
+    `marks`, `(pairs,)` "true", "false" or null, are what a person said of each: a pair that is marked false never
+    counts, one that is marked true always does.
 
     `ValueError` where the scan has not recorded what the policy asks for.
     """
     policy.check_against(settings)
     fires = layers_of(pairs, settings, policy)
     counts = np.any([fires[layer] for layer in policy.layers], axis=0) if len(pairs) else np.zeros(0, np.bool_)
-    evals = _evals(pairs, suites, list(sets), policy, fires, counts)
+    if marks is not None:
+        counts = (counts | _says(marks, "true")) & ~_says(marks, "false")
+    undecided = _undecided(pairs, policy) & ~counts
+    if marks is not None:
+        undecided &= ~_says(marks, "false")
+    evals = _evals(pairs, suites, list(sets), policy, fires, counts, undecided)
     rows = _rows(pairs, evals, counts)
     verdicts = {name: worst(e["verdict"] for e in evals if e["set"] == name) for name in sets}
     gone = {name: sum(r["dropped"] for r in rows if r["set"] == name) for name in sets}
@@ -102,8 +115,26 @@ def layers_of(pairs: pa.Table, settings: Settings, policy: Policy) -> dict[Layer
         "tulu3": shares & (_column(pairs, "coverage") > policy.threshold),
         "informative": (_column(pairs, "informative") > policy.informative_threshold) & enough,
         "fuzzy": similarity >= policy.fuzzy_threshold,
+        "semantic": _near(pairs, policy),
         "any": shares,
     }
+
+
+def _near(pairs: pa.Table, policy: Policy) -> Bools:
+    """What a model said that was asked; otherwise, and where it gave no answer, the cosine."""
+    cosine = np.nan_to_num(_column(pairs, "semantic"), nan=-1.0)
+    said = pairs["judgement"]
+    near: Bools = cosine >= policy.semantic_threshold
+    return (near & ~_says(said, "different")) | _says(said, "same")
+
+
+def _undecided(pairs: pa.Table, policy: Policy) -> Bools:
+    said = _says(pairs["judgement"], "undecided")
+    return said if "semantic" in policy.layers else np.zeros_like(said)
+
+
+def _says(values: pa.Array | pa.ChunkedArray, wanted: str) -> Bools:
+    return np.asarray(pc.fill_null(pc.equal(values, wanted), False).to_numpy(zero_copy_only=False), np.bool_)
 
 
 def _column(pairs: pa.Table, name: str) -> Any:
@@ -136,11 +167,13 @@ def _evals(
     policy: Policy,
     fires: Mapping[Layer, Bools],
     counts: Bools,
+    undecided: Bools,
 ) -> list[dict[str, Any]]:
     """One entry per training set × suite."""
     cells = _Cells(pairs, sets, [s["id"] for s in suites])
     by_layer = {layer: cells.instances(fires[layer]) for layer in LAYERS}
     flagged = cells.instances(counts)
+    open_questions = cells.instances(undecided)
     leaked = cells.instances(counts & (pairs["severity"].to_numpy(zero_copy_only=False) == "question+answer"))
     entries = []
     for cell, (name, suite) in enumerate((n, s) for n in sets for s in suites):
@@ -156,10 +189,13 @@ def _evals(
                 "unmatchable": suite["unmatchable"],
                 "flagged": count,
                 **{f"flagged_{layer}": int(by_layer[layer][cell]) for layer in LAYERS},
+                "undecided": int(open_questions[cell]),
                 "with_answer": int(leaked[cell]),
                 "share": count / size,
                 "contaminated": contaminated,
-                "verdict": policy.verdict(suite["group"], flagged=count, contaminated=contaminated),
+                "verdict": policy.verdict(
+                    suite["group"], flagged=count, contaminated=contaminated, undecided=int(open_questions[cell])
+                ),
             }
         )
     return entries
@@ -198,7 +234,7 @@ def _rows(pairs: pa.Table, evals: Sequence[Mapping[str, Any]], counts: Bools) ->
     listed = pairs.select(columns).to_pylist()
     for pair, count in zip(listed, counts.tolist(), strict=True):
         pair["counts"] = count
-    acting = {(e["set"], e["suite"]) for e in evals if e["verdict"] != "clean"}
+    acting = {(e["set"], e["suite"]) for e in evals if e["verdict"] in DROPS}
     fatal: dict[str, list[str]] = {}
     for e in evals:
         if e["verdict"] == "drop set":

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from decontam import describing
 from decontam.corpus import NONE, repeats
-from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, severity
+from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, SPAN, severity
 from decontam.fuzzy import Alignment, align_fields
 from decontam.index import Index
 from decontam.reading import I32
@@ -97,6 +97,9 @@ class PairsTable:
             "informative_covered": self._sums(rare, telling, kept),
             "informative_total": self._sums(rare_totals, telling, kept),
             "fuzzy": pa.array(fuzzy[kept], from_pandas=True),
+            "semantic": pa.nulls(len(kept), pa.float64()),
+            "semantic_span": pa.nulls(len(kept), SPAN),
+            "judgement": pa.nulls(len(kept), pa.string()),
             "field_coverage": self._field_coverage(covered / totals, kept),
             "severity": pa.array([severity(a) for a in answer], pa.string()),
             "answer_found": pa.array(answer, pa.bool_()),

@@ -1,4 +1,4 @@
-"""What an audit found, as it is kept: three tables and a manifest in one folder."""
+"""What an audit found, as it is kept: five tables and a manifest in one folder, and the marks of who reviewed it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from decontam.evidence import FOUND
+from decontam.evidence import FOUND, INSTANCES, MESSAGES
 from decontam.judging import EVALS, ROWS, judge
+from decontam.marks import Marks
 from decontam.verdicts import Policy, Settings
 from tulu_data.errors import InputError, RecipeError, nearest
 from tulu_data.manifest import canonical_json
@@ -24,14 +25,23 @@ from tulu_data.parquet import fsync, write_table
 from tulu_data.store import writing
 
 ENGINE = "tulu-decontam/2"  # the definitions, whichever engine computes them; raise it when other pairs come out
-FORMAT = "tulu-audit/2"
+FORMAT = "tulu-audit/3"
 
 MANIFEST_KEYS = (
     *("id", "scan", "engine", "analyzer", "settings", "policy"),
     *("suites", "sets", "suite_overlaps", "totals"),
 )
-PAIRS = FOUND.append(pa.field("layers", pa.list_(pa.string())))  # all that fire, chosen or not
-TABLES = {"pairs": PAIRS, "evals": EVALS, "rows": ROWS}
+PAIRS = FOUND.append(pa.field("layers", pa.list_(pa.string()))).append(pa.field("mark", pa.string()))
+"""What was found, all layers that fire, chosen or not, and what a person said of it: true, false or null."""
+TABLES = {"pairs": PAIRS, "evals": EVALS, "rows": ROWS, "messages": MESSAGES, "instances": INSTANCES}
+
+
+class Scan(NamedTuple):
+    """What a scan found, before any policy: pairs, and the messages and instances they are about."""
+
+    pairs: pa.Table
+    messages: pa.Table
+    instances: pa.Table
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,6 +52,8 @@ class Audit:
     pairs: pa.Table
     evals: pa.Table
     rows: pa.Table
+    messages: pa.Table
+    instances: pa.Table
 
     def __repr__(self) -> str:
         sets, suites = len(self.manifest["sets"]), len(self.manifest["suites"])
@@ -67,7 +79,19 @@ class Audit:
 
         `RecipeError` where the scan has not recorded what the policy asks for.
         """
-        return judged(self.manifest, self.pairs, policy)
+        return judged(self.manifest, self.scan, policy)
+
+    def reviewed(self, marks: Marks) -> Audit:
+        """The same audit with what a person said of its pairs: those marked false do not count, those marked true do.
+
+        `InputError` where the marks are of another scan.
+        """
+        return judged(self.manifest, self.scan, self.policy, marks)
+
+    @property
+    def scan(self) -> Scan:
+        """What was found, without what a policy makes of it."""
+        return Scan(self.pairs.select(FOUND.names), self.messages, self.instances)
 
     def set_facts(self, name: str) -> dict[str, Any]:
         """What the manifest says of a training set; `InputError` where the audit does not know it."""
@@ -107,11 +131,16 @@ class Audit:
         fsync(folder.parent)
 
     @staticmethod
-    def load(folder: str | Path) -> Audit:
-        """The audit that `save` wrote; `InputError` in one line where there is none, or it is damaged."""
+    def load(folder: str | Path, *, marked: bool = True) -> Audit:
+        """The audit that `save` wrote, with the marks beside it; without them as it was written.
+
+        `InputError` in one line where there is none, it is damaged, or the marks are of another.
+        """
         folder = Path(folder)
         manifest = _load_manifest(folder)
-        return Audit(manifest, **{name: _load_table(folder, name) for name in TABLES})
+        audit = Audit(manifest, **{name: _load_table(folder, name) for name in TABLES})
+        marks = Marks.load(folder, manifest["scan"]) if marked else None
+        return audit.reviewed(marks) if marks else audit
 
 
 def audit_id(scan: str, policy: Policy) -> str:
@@ -120,18 +149,22 @@ def audit_id(scan: str, policy: Policy) -> str:
     return f"ta1-{sha256(canonical_json(content)).hexdigest()[:16]}"
 
 
-def judged(manifest: Mapping[str, Any], pairs: pa.Table, policy: Policy) -> Audit:
-    """The audit that a policy makes of a scan: of its pairs, and a manifest that may hold another policy's verdicts."""
+def judged(manifest: Mapping[str, Any], scan: Scan, policy: Policy, marks: Marks | None = None) -> Audit:
+    """The audit that a policy makes of a scan, whose manifest may hold another policy's verdicts."""
+    pairs = scan.pairs
+    said = marks.of(pairs) if marks else pa.nulls(len(pairs), pa.string())
     sets: dict[str, dict[str, Any]] = manifest["sets"]
     settings = Settings(**manifest["settings"])
     try:
-        found = judge(pairs, manifest["suites"], {name: s["rows"] for name, s in sets.items()}, settings, policy)
+        rows_of = {name: s["rows"] for name, s in sets.items()}
+        found = judge(pairs, manifest["suites"], rows_of, settings, policy, said if marks else None)
     except ValueError as e:
         raise RecipeError(f"scan {manifest['scan']}: {e}") from None
     described = {
         **manifest,
         "id": audit_id(manifest["scan"], policy),
         "policy": policy.model_dump(mode="json"),
+        "marks": marks.facts() if marks else None,
         "sets": {
             name: s | {"dropped": found.dropped[name], "verdict": found.verdicts[name]} for name, s in sets.items()
         },
@@ -142,14 +175,14 @@ def judged(manifest: Mapping[str, Any], pairs: pa.Table, policy: Policy) -> Audi
             "pairs": len(pairs),
         },
     }
-    bare = pairs.drop_columns(["layers"]) if "layers" in pairs.column_names else pairs
-    return Audit(described, bare.append_column(PAIRS.field("layers"), found.layers), found.evals, found.rows)
+    full = pairs.append_column(PAIRS.field("layers"), found.layers).append_column(PAIRS.field("mark"), said)
+    return Audit(described, full, found.evals, found.rows, scan.messages, scan.instances)
 
 
 def holds(folder: Path, audit_id: str) -> bool:
     """Whether the folder holds that audit, every file of it readable."""
     try:
-        return Audit.load(folder).id == audit_id
+        return Audit.load(folder, marked=False).id == audit_id
     except InputError:
         return False
 

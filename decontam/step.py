@@ -12,6 +12,8 @@ from decontam import dropping
 from decontam.auditing import audit as run_audit
 from decontam.auditing import scan_id
 from decontam.engine import EngineName
+from decontam.marks import Marks
+from decontam.marks import add as add_marks
 from decontam.result import Audit, audit_id, holds
 from decontam.suites import Suite, SuiteSpec, load_suites, read_suites
 from decontam.verdicts import Policy, Settings
@@ -137,12 +139,45 @@ def audit(
 
 
 def save(found: Audit, store: Store) -> Path:
-    """Saves an audit under its id in the store; its folder. One that is there and damaged is written anew."""
+    """Saves an audit under its id in the store; its folder. One that is there and damaged is written anew.
+
+    The marks of who reviewed another audit of the same scan are kept, and so are those of a damaged one.
+    """
     folder = store.root / "audits" / found.id
+    marks = Marks.load(folder, found.manifest["scan"])
     with store.writing():
         if folder.exists() and not holds(folder, found.id):
             store.discard(folder)
-        return found.save(folder, option="--store")
+        found.save(folder, option="--store")
+    if marks and not Marks.load(folder, marks.scan):
+        add_marks(folder, marks.scan, marks.by_pair.items())
+    return folder
+
+
+def open_audit(store: Store, audit: str | Path) -> tuple[Path, Audit]:
+    """An audit by its folder or its id in the store, with the marks beside it; and the folder."""
+    folder = Path(audit) if Path(audit).is_dir() else store.root / "audits" / audit
+    return folder, Audit.load(folder)
+
+
+def judge(audit_folder: Path, policy: Policy, store: Store, output: Path | None = None) -> Path:
+    """Saves what another policy makes of a stored audit, with its marks; the folder."""
+    judged = Audit.load(audit_folder, marked=False).judged(policy)
+    folder = save(judged, store) if output is None else judged.save(output)
+    _carry_marks(audit_folder, folder, judged.manifest["scan"])
+    return folder
+
+
+def _carry_marks(source: Path, target: Path, scan: str) -> None:
+    marks = Marks.load(source, scan)
+    if marks and source.resolve() != target.resolve():
+        add_marks(target, scan, marks.by_pair.items())
+
+
+def marks_digest(audit_folder: Path) -> str | None:
+    """What identifies the marks beside an audit; None where there are none."""
+    marks = Audit.load(audit_folder).manifest["marks"]
+    return str(marks["digest"]) if marks else None
 
 
 def _find_scan(scan: str, store: Store) -> Audit | None:
@@ -150,7 +185,7 @@ def _find_scan(scan: str, store: Store) -> Audit | None:
     for path in sorted((store.root / "audits").glob("*/manifest.json")):
         try:
             if scan in path.read_text(encoding="utf-8"):
-                return Audit.load(path.parent)
+                return Audit.load(path.parent, marked=False)
         except (OSError, ValueError, InputError):
             continue  # it is damaged: the scan is made again
     return None
@@ -188,4 +223,6 @@ def copy_audit(audit_folder: Path, target: Path) -> None:
 
     `InputError` where something else is there, `StoreError` where the disk refuses.
     """
-    Audit.load(audit_folder).save(target)
+    audit = Audit.load(audit_folder, marked=False)
+    audit.save(target)
+    _carry_marks(audit_folder, target, audit.manifest["scan"])

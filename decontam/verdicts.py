@@ -9,6 +9,7 @@ threshold or layer needs no new scan (`Audit.judged`).
 | `tulu3` | more than half of the instance's tokens share an 8-gram with the message: the paper's verdict |
 | `informative` | the same without the n-grams that many test texts share, and by more than one n-gram |
 | `fuzzy` | three quarters of the instance's words stand in one place of the message, in order |
+| `semantic` | message and instance mean nearly the same, by their embeddings or by a model that was asked |
 | `any` | one n-gram is shared: the rule of GPT-3 and open-r1 |
 """
 
@@ -22,10 +23,10 @@ from pydantic import Field, field_validator, model_validator
 from decontam.suites import Group
 from tulu_data.strict import Strict
 
-Layer = Literal["exact", "tulu3", "informative", "fuzzy", "any"]
+Layer = Literal["exact", "tulu3", "informative", "fuzzy", "semantic", "any"]
 Roles = Literal["user", "assistant", "all"]
 Action = Literal["rows", "tulu3", "any", "none"]
-Verdict = Literal["clean", "drop rows", "drop set"]
+Verdict = Literal["clean", "undecided", "drop rows", "drop set"]
 Severity = Literal["question", "question+answer"]
 
 LAYERS: tuple[Layer, ...] = get_args(Layer)
@@ -51,6 +52,15 @@ COPY_SIMILARITY = 0.9  # from this share of the words on, fewer covered tokens a
 EXACT_MIN_TOKENS = 5
 FUZZY_SIMILARITY = 0.75  # share of an instance's words found in order; benchmarks/detection.py
 FUZZY_RECORDED = 0.65  # what is less similar leaves no evidence
+SEMANTIC_SIMILARITY = 0.8  # cosine of sentence embeddings; benchmarks/rephrasing.py
+ENCODER = "all-MiniLM-L6-v2"
+SEMANTIC_RECORDED = 0.7  # what is less near leaves no evidence, and no model is asked about it
+
+
+class Semantic(Strict):
+    """How messages are compared by meaning."""
+
+    encoder: str = ENCODER
 
 
 class Settings(Strict):
@@ -61,6 +71,7 @@ class Settings(Strict):
     max_df: int = Field(default=MAX_DF, ge=1, description="an n-gram in more distinct test texts is not informative")
     exact_min_tokens: int = Field(default=EXACT_MIN_TOKENS, ge=1, description="shorter ones match whole messages only")
     fuzzy: bool = Field(default=True, description="also look for edited instances")
+    semantic: Semantic | None = Field(default=None, description="also look for instances in other words")
     floor: float = Field(default=0.0, ge=0, lt=1, description="pairs of no higher coverage leave no evidence")
     roles: Roles = Field(default="user", description="whose turns are matched")
 
@@ -91,6 +102,9 @@ class Policy(Strict):
     fuzzy_threshold: float = Field(
         default=FUZZY_SIMILARITY, ge=FUZZY_RECORDED, le=1, description="fuzzy: from this share of the words on"
     )
+    semantic_threshold: float = Field(
+        default=SEMANTIC_SIMILARITY, ge=SEMANTIC_RECORDED, le=1, description="semantic: from this cosine on"
+    )
     set_threshold: float = Field(default=SET_SHARE, ge=0, le=1, description="a set is contaminated above this share")
 
     @model_validator(mode="before")
@@ -110,6 +124,8 @@ class Policy(Strict):
         """This policy; `ValueError` where a scan with these settings has not recorded what it asks for."""
         if "fuzzy" in self.layers and not settings.fuzzy:
             raise ValueError("layers: fuzzy was not looked for (fuzzy: false); scan with fuzzy, or leave the layer out")
+        if "semantic" in self.layers and settings.semantic is None:
+            raise ValueError("layers: semantic was not looked for; scan with semantic, or leave the layer out")
         if settings.floor == 0:
             return self
         remedy = f"pairs up to a coverage of {settings.floor:g} (floor) were not recorded; scan with a lower floor"
@@ -120,13 +136,13 @@ class Policy(Strict):
                 raise ValueError(f"{key} is {getattr(self, key):g}; {remedy}")
         return self
 
-    def verdict(self, group: Group, *, flagged: int, contaminated: bool) -> Verdict:
-        """What is done to a training set because of one suite."""
+    def verdict(self, group: Group, *, flagged: int, contaminated: bool, undecided: int) -> Verdict:
+        """What is done to a training set because of one suite; undecided pairs never make it clean."""
         if self.policy in ("rows", "any") and flagged:
             return "drop rows"
         if self.policy == "tulu3" and contaminated:
             return "drop set" if group == "unseen" else "drop rows"
-        return "clean"
+        return "undecided" if undecided and self.policy != "none" else "clean"
 
 
 def is_contaminated(flagged: int, instances: int, set_threshold: float) -> bool:

@@ -54,6 +54,9 @@ class Decontamination(Protocol):
     ) -> Path:
         """Audits the versions together and saves the result in the store; its folder."""
 
+    def marks_digest(self, audit: Path) -> str | None:
+        """What identifies the marks of who reviewed it; None where nobody did."""
+
     def drop(
         self, audit: Path, version: Version, store: Store, name: str, *, progress: Progress, origin: Origin | None
     ) -> Version:
@@ -191,7 +194,13 @@ class _Runner:
         if audit is None or version is None:
             self._report(f"drop:{name}", "to run", None, None, 0.0)
             return None
-        key = {"step": "drop", "version": decontam.VERSION, "audit": audit.name, "from": _identity(version)}
+        key = {
+            "step": "drop",
+            "version": decontam.VERSION,
+            "audit": audit.name,
+            "marks": decontam.marks_digest(audit),
+            "from": _identity(version),
+        }
         return self._version_step(
             f"drop:{name}",
             key,

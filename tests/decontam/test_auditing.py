@@ -258,7 +258,7 @@ def test_a_killed_audit_goes_on_where_it_was(make_set, make_suite, tmp_path, mon
     monkeypatch.setattr(auditing, "scan_part", dies_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
         audit([train], suites, work=tmp_path / "work")
-    assert len(list((tmp_path / "work").iterdir())) == 4
+    assert len(list((tmp_path / "work").iterdir())) == 8  # pairs and messages of each
     monkeypatch.setattr(auditing, "scan_part", lambda *args: (scanned.append(args[-1]), scan_part(*args))[1])
     found = audit([train], suites, work=tmp_path / "work")
     assert sorted(scanned) == list(range(0, 101, 10))  # each part once
@@ -296,10 +296,10 @@ def test_another_audit_is_never_overwritten(small, tmp_path):
     [
         ("manifest.json", None, r"^\S+/a: holds no audit \(manifest\.json is missing\); run tulu audit$"),
         ("manifest.json", b"{", r"^\S+/manifest\.json: cannot be read \([^\n]+\); run tulu audit again$"),
-        ("manifest.json", b"{}", r"^\S+: format is None, not 'tulu-audit/2'; run tulu audit again$"),
+        ("manifest.json", b"{}", r"^\S+: format is None, not 'tulu-audit/3'; run tulu audit again$"),
         (
             "manifest.json",
-            b'{"format": "tulu-audit/2", "id": "ta1-0"}',
+            b'{"format": "tulu-audit/3", "id": "ta1-0"}',
             r"^\S+/manifest\.json: has no 'scan'; run tulu audit again$",
         ),
         ("pairs.parquet", None, r"^\S+/pairs\.parquet: is missing; run tulu audit again$"),

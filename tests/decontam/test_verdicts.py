@@ -28,7 +28,7 @@ def test_two_percent_is_not_more_than_two_percent():
     ],
 )
 def test_policies(policy, group, flagged, contaminated, expected):
-    assert Policy(policy=policy).verdict(group, flagged=flagged, contaminated=contaminated) == expected
+    assert Policy(policy=policy).verdict(group, flagged=flagged, contaminated=contaminated, undecided=0) == expected
 
 
 def test_the_verdict_of_a_set_is_the_worst_of_its_suites():
