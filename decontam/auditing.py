@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 
 from decontam.analyzers import analyzer_of
 from decontam.corpus import Corpus, repeats, suite_facts, suite_overlaps
-from decontam.engine import Engine, EngineName, EngineSource, compiled_before, source_of
+from decontam.engine import EngineName, EngineSource, compiled_before, source_of
 from decontam.evidence import FOUND, INSTANCES, MESSAGES, columns_of
+from decontam.nearness import identity, near_pairs
 from decontam.result import ENGINE, FORMAT, Audit, Scan, judged
 from decontam.suites import Suite
 from decontam.texts import instances_of, messages_of
@@ -102,6 +103,11 @@ def audit(
             progress.note("compiling the scanner for this machine: once, some ten seconds")
         source = source_of(suites, settings, cache=cache, which=engine)
         corpus = source.engine().corpus
+        if settings.semantic is not None:
+            progress.note(
+                f"semantic: {settings.semantic.encoder}; its word vectors are distilled once, some 20 seconds"
+            )
+            source.finder()
         advance(len(corpus.instances))
     empty = _manifest(sets, suites, settings, corpus)
     _warn(empty["suites"], settings, progress)
@@ -141,6 +147,7 @@ def scan_id(sets: Sequence[RowSource], suites: Sequence[Suite], settings: Settin
         "engine": ENGINE,
         "analyzer": analyzer_of(settings.analyzer).version,
         "settings": settings.model_dump(mode="json"),
+        "semantic": identity(settings.semantic),
         "suites": [[s.id, s.group, s.digest] for s in suites],
         "sets": [[s.name, s.kind, s.digest] for s in sets],
     }
@@ -156,7 +163,9 @@ def _manifest(sets: Sequence[RowSource], suites: Sequence[Suite], settings: Sett
         "engine": ENGINE,
         "analyzer": analyzer_of(settings.analyzer).version,
         "settings": settings.model_dump(mode="json"),
+        "semantic": identity(settings.semantic),
         "policy": None,
+        "judge": None,
         "suites": [
             facts | {"source": s.source} for facts, s in zip(suite_facts(corpus, settings.n), suites, strict=True)
         ],
@@ -231,7 +240,7 @@ def _scan(
 def _scan_shard(source: EngineSource, shard: _Shard) -> _Scanned:
     if _is_done(shard.messages, MESSAGES) and _is_done(shard.done, FOUND):
         return _Scanned(shard.part.rows, None, None)
-    pairs, messages = scan_part(source.engine(), shard.name, shard.kind, shard.part, shard.first)
+    pairs, messages = scan_part(source, shard.name, shard.kind, shard.part, shard.first)
     if shard.done is None or shard.messages is None:
         return _Scanned(shard.part.rows, pairs, messages)
     _write_whole(shard.messages, messages)
@@ -239,10 +248,12 @@ def _scan_shard(source: EngineSource, shard: _Shard) -> _Scanned:
     return _Scanned(shard.part.rows, None, None)
 
 
-def scan_part(engine: Engine, name: str, kind: Kind, part: Part, first: int) -> tuple[pa.Table, pa.Table]:
+def scan_part(source: EngineSource, name: str, kind: Kind, part: Part, first: int) -> tuple[pa.Table, pa.Table]:
     """The pairs of one part of a set, and the messages they are about."""
     batch = part.read(columns_of(kind))
-    pairs = engine.scan_batch(name, kind, batch, first)
+    finder = source.finder()
+    near = near_pairs(finder, kind, batch, source.settings) if finder else []
+    pairs = source.engine().scan_batch(name, kind, batch, first, near)
     return pairs, messages_of(name, batch, first, pairs)
 
 

@@ -62,6 +62,13 @@ def policy_options(command: F) -> F:
             help="fuzzy fires from this similarity on.",
         ),
         click.option(
+            "--semantic-threshold",
+            type=float,
+            default=0.8,
+            show_default=True,
+            help="semantic fires from this cosine on; less where the numbers agree, more where they do not.",
+        ),
+        click.option(
             "--set-threshold",
             type=float,
             default=0.02,
@@ -77,7 +84,7 @@ def policy_options(command: F) -> F:
 
 POLICY_KEYS = (
     *("policy", "layers", "threshold", "informative_threshold", "informative_min_tokens"),
-    *("fuzzy_threshold", "set_threshold"),
+    *("fuzzy_threshold", "semantic_threshold", "set_threshold"),
 )
 
 
@@ -122,6 +129,13 @@ def policy_section(given: dict[str, Any]) -> dict[str, Any]:
     help="Instances of fewer tokens match whole messages only.",
 )
 @click.option("--fuzzy/--no-fuzzy", default=True, show_default=True, help="Look for edited instances too.")
+@click.option("--semantic", is_flag=True, help="Look for instances in other words too (extra 'semantic').")
+@click.option(
+    "--encoder",
+    help="With --semantic: a sentence-transformers model, its folder, or URL#model [default: all-MiniLM-L6-v2].",
+)
+@click.option("--judge-url", help="Ask a model about pairs near in meaning: an OpenAI-compatible endpoint.")
+@click.option("--judge-model", help="With --judge-url: the model's name.")
 @click.option(
     "--floor",
     type=float,
@@ -173,7 +187,13 @@ def audit_command(
     from tulu_data.store import Store
 
     settings = {key: given[key] for key in ("analyzer", "n", "max_df", "exact_min_tokens", "fuzzy", "floor", "roles")}
-    section = {"suites": list(suites), "suites_root": suites_root, **settings, **policy_section(given)}
+    section = {
+        "suites": list(suites),
+        "suites_root": suites_root,
+        **settings,
+        **_meaning(given),
+        **policy_section(given),
+    }
     prepared = step.validate(section, "tulu audit", Path.cwd(), under="")
     store, progress = Store(store_root), for_stderr(quiet=quiet)
     count = workers or default_workers()
@@ -184,6 +204,22 @@ def audit_command(
     print_audit(output or folder, as_json=as_json)
     if gate:
         step.check_gate(output or folder)
+
+
+def _meaning(given: dict[str, Any]) -> dict[str, Any]:
+    """The options about meaning as keys of a recipe's section."""
+    from tulu_data.errors import UsageError
+
+    if given["encoder"] and not given["semantic"]:
+        raise UsageError("--encoder: goes with --semantic; add it, or leave the encoder out")
+    if bool(given["judge_url"]) != bool(given["judge_model"]):
+        raise UsageError("--judge-url and --judge-model: are given together or not at all")
+    section: dict[str, Any] = {}
+    if given["semantic"]:
+        section["semantic"] = {"encoder": given["encoder"]} if given["encoder"] else {}
+    if given["judge_url"]:
+        section["judge"] = {"url": given["judge_url"], "model": given["judge_model"]}
+    return section
 
 
 @click.command(epilog=example("tulu judge audit --policy tulu3"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from decontam.corpus import NONE, Corpus
-from decontam.evidence import FOUND
+from decontam.evidence import FOUND, NearPair
 from decontam.index import Index
-from decontam.pairs_table import Facts, PairsTable
+from decontam.pairs_table import Facts, PairsTable, with_near
 from decontam.verdicts import Settings
 from decontam.worker import I64, Pairs, Turns, Worker, turns_of
 from tulu_data.errors import InputError
@@ -33,17 +33,22 @@ class CompiledEngine:
         self._idle: list[Worker] = []
         self._lock = threading.Lock()
 
-    def scan_batch(self, name: str, kind: Kind, batch: pa.RecordBatch, first: int) -> pa.Table:
+    def scan_batch(
+        self, name: str, kind: Kind, batch: pa.RecordBatch, first: int, near: Sequence[NearPair] = ()
+    ) -> pa.Table:
         """Every pair of a batch of rows; see `Engine`. `InputError` where a text is not UTF-8."""
         turns = turns_of(kind, batch)
         read = self._read(turns)
         with self._worker(int(turns.sizes.max(initial=0))) as worker:
             pairs = worker.scan(turns, read, lambda t, at: _not_utf8(name, kind, turns, first, t, at))
+            pairs = with_near(pairs, turns, near, kind, len(self.corpus.passage))
             tables = [FOUND.empty_table()]
             for start in range(0, len(pairs.turn), PAIRS_AT_ONCE):
                 some = Pairs._make(a[start : start + PAIRS_AT_ONCE] for a in pairs)
                 found = worker.describe(turns, some, self.facts.instances)
-                joined = PairsTable(self.facts, self.settings, name, kind, batch, first, turns, some, found, worker)
+                joined = PairsTable(
+                    self.facts, self.settings, name, kind, batch, first, turns, some, found, worker, near
+                )
                 tables.append(joined.table())
             return pa.concat_tables(tables)
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
 
 from decontam.analyzers import Analyzer, analyzer_of
 from decontam.corpus import Corpus, analyse_suite, join, repeats
-from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, Span, in_bytes, longest_span, severity, snippet
+from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, NearPair, Span, in_bytes, longest_span, severity, snippet
 from decontam.reference import Match, ReferenceIndex, Tokens, canonical, find, scan
 from decontam.suites import Suite
 from decontam.verdicts import Settings
 from tulu_data.errors import UsageError
 from tulu_data.rows import Kind, content_messages
+
+if TYPE_CHECKING:
+    from decontam.nearness import Finder
 
 EngineName = Literal["auto", "compiled", "reference"]
 
@@ -32,10 +36,12 @@ class Engine(Protocol):
     def corpus(self) -> Corpus:
         """The instances, numbered."""
 
-    def scan_batch(self, name: str, kind: Kind, batch: pa.RecordBatch, first: int) -> pa.Table:
+    def scan_batch(
+        self, name: str, kind: Kind, batch: pa.RecordBatch, first: int, near: Sequence[NearPair] = ()
+    ) -> pa.Table:
         """Every pair of a batch of rows, in order, as `FOUND`; `first` is the index in the set of its first row.
 
-        Threads may call it at once.
+        `near` are pairs that are near in meaning: they are among the pairs. Threads may call it at once.
         """
 
     def wording(self, text: int) -> list[int]:
@@ -67,6 +73,7 @@ class EngineSource:
     suites: tuple[Suite, ...] = ()
     index: Any = None  # of the compiled engine, or the folder that it is mapped from
     compiled: bool = False
+    cache: Path | None = None
 
     def engine(self) -> Engine:
         """The engine, made when it is first asked for."""
@@ -75,6 +82,19 @@ class EngineSource:
                 _made.clear()  # one audit at a time: an index is large
                 _made[self.key] = self._make()
             return _made[self.key]
+
+    def finder(self) -> Finder | None:
+        """What finds instances in other words; None where they are not looked for."""
+        if self.settings.semantic is None:
+            return None
+        corpus = self.engine().corpus
+        with _making:
+            if self.key not in _finders:
+                from decontam.nearness import finder_of
+
+                _finders.clear()
+                _finders[self.key] = finder_of(corpus, self.settings.semantic, self.cache)
+            return _finders[self.key]
 
     def _make(self) -> Engine:
         if not self.compiled:
@@ -86,6 +106,7 @@ class EngineSource:
 
 
 _made: dict[str, Engine] = {}
+_finders: dict[str, Finder] = {}
 _making = threading.Lock()
 
 
@@ -98,14 +119,14 @@ def source_of(
     """
     key = f"{which} {cache} {settings.model_dump_json()} {[(s.id, s.group, s.digest) for s in suites]}"
     if which == "reference" or (which == "auto" and not can_compile()):
-        return EngineSource(key, settings, suites=tuple(suites))
+        return EngineSource(key, settings, suites=tuple(suites), cache=cache)
     if not can_compile():
         raise UsageError("the compiled engine needs Numba, which is missing or switched off (NUMBA_DISABLE_JIT)")
     from decontam.index import index_of
     from decontam.index_files import folder_of
 
     made = folder_of(suites, settings, cache) if cache else index_of(suites, settings)
-    return EngineSource(key, settings, index=made, compiled=True)
+    return EngineSource(key, settings, index=made, compiled=True, cache=cache)
 
 
 def make_engine(
@@ -127,12 +148,18 @@ class ReferenceEngine:
         self.instances = self.corpus.instances.to_pylist()
         self.repeats = repeats(self.corpus)
 
-    def scan_batch(self, name: str, kind: Kind, batch: pa.RecordBatch, first: int) -> pa.Table:
+    def scan_batch(
+        self, name: str, kind: Kind, batch: pa.RecordBatch, first: int, near: Sequence[NearPair] = ()
+    ) -> pa.Table:
         """Every pair of a batch of rows; see `Engine`."""
+        by_row: defaultdict[int, defaultdict[tuple[str, int], dict[int, NearPair]]]
+        by_row = defaultdict(lambda: defaultdict(dict))
+        for n in near:
+            by_row[n.row][n.column, n.message][n.instance] = n
         pairs = (
             {"set": name, "row_index": first + i} | pair
             for i, row in enumerate(batch.to_pylist())
-            for pair in self._row_pairs(kind, row)
+            for pair in self._row_pairs(kind, row, by_row[i])
         )
         return pa.Table.from_pylist(list(pairs), schema=FOUND)
 
@@ -142,12 +169,15 @@ class ReferenceEngine:
         rare = set(self.index.grams.rare_starts(tokens))
         return [i for i in range(len(tokens) - self.settings.n + 1) if i not in rare]
 
-    def _row_pairs(self, kind: Kind, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _row_pairs(
+        self, kind: Kind, row: Mapping[str, Any], near_to: Mapping[tuple[str, int], dict[int, NearPair]]
+    ) -> Iterator[dict[str, Any]]:
         texts = _RowTexts(self.analyzer, kind, row)
         for column, i, message in content_messages(kind, row):
             if not self.settings.reads(message["role"]):
                 continue
-            for match in scan(self.index, self.analyzer.tokens(message["content"])):
+            near = near_to.get((column, i), {})
+            for match in scan(self.index, self.analyzer.tokens(message["content"]), near):
                 answer = texts.hold_answer(self.index.answers[match.instance])
                 yield {
                     "row_id": row["id"],
@@ -159,9 +189,9 @@ class ReferenceEngine:
                     "severity": severity(answer),
                     "answer_found": answer,
                     "passage_found": texts.hold_passage(self.index.passage(match.instance)),
-                } | self._describe(match, message["content"])
+                } | self._describe(match, message["content"], near.get(match.instance))
 
-    def _describe(self, match: Match, text: str) -> dict[str, Any]:
+    def _describe(self, match: Match, text: str, near: NearPair | None) -> dict[str, Any]:
         instance = self.instances[match.instance]
         suite = self.corpus.suites[instance["suite"]]
         fields = [int(self.corpus.field_name[f]) for f in self.corpus.fields_of(match.instance)]
@@ -183,8 +213,9 @@ class ReferenceEngine:
             "informative_covered": match.informative_covered,
             "informative_total": match.informative_total,
             "fuzzy": match.fuzzy,
-            "semantic": None,
-            "semantic_span": None,
+            "semantic": near.cosine if near else None,
+            "numbers": near.numbers if near else None,
+            "semantic_span": {"start": near.start, "end": near.end} if near else None,
             "judgement": None,
             "field_coverage": [
                 {"field": name, "coverage": c} for name, c in zip(names, match.field_coverage, strict=True)

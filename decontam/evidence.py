@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -42,6 +43,7 @@ FOUND = pa.schema(
         pa.field("informative_total", pa.int32()),
         pa.field("fuzzy", pa.float64()),  # share of the words found in order; null: nothing suggests an edited copy
         pa.field("semantic", pa.float64()),  # cosine of their embeddings; null: not near, or not looked for
+        pa.field("numbers", pa.float64()),  # share of the instance's numbers in that part; null: too few, or no cosine
         pa.field("semantic_span", SPAN),  # the part of the message that is nearest; null where semantic is
         pa.field("judgement", pa.string()),  # of a model that was asked: same | different | undecided
         pa.field("field_coverage", pa.list_(FIELD_COVERAGE)),
@@ -93,6 +95,19 @@ INSTANCES = pa.schema(
 """The instances that have a pair, each once, whole."""
 
 Span = tuple[int, int]  # [start, end)
+
+
+class NearPair(NamedTuple):
+    """A message of a batch that is near to an instance in meaning. start, end: its nearest part, in bytes."""
+
+    row: int  # in the batch
+    column: str
+    message: int
+    instance: int
+    cosine: float
+    numbers: float | None
+    start: int
+    end: int
 
 
 def columns_of(kind: Kind) -> list[str]:

@@ -64,7 +64,7 @@ def index_id(suites: Sequence[Suite], settings: Settings) -> str:
     """`ti1-` and 16 hex digits: a hash of suites, settings that matter to the index, and versions."""
     content = _stamp(settings.analyzer) | {
         "fuzzy": [FUZZY_N, FUZZY_CANDIDATE, FUZZY_MIN_TOKENS],
-        "settings": settings.model_dump(mode="json", exclude={"roles"}),
+        "settings": settings.model_dump(mode="json", exclude={"roles", "semantic"}),
         "suites": [[s.id, s.group, s.digest] for s in suites],
     }
     return f"ti1-{sha256(canonical_json(content)).hexdigest()[:16]}"

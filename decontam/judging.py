@@ -11,7 +11,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from decontam.verdicts import COPY_SIMILARITY, LAYERS, Layer, Policy, Settings, Verdict, is_contaminated, worst
+from decontam.verdicts import (
+    COPY_SIMILARITY,
+    LAYERS,
+    OTHER_NUMBERS,
+    OTHER_NUMBERS_SHIFT,
+    SAME_NUMBERS,
+    SAME_NUMBERS_SHIFT,
+    Layer,
+    Policy,
+    Settings,
+    Verdict,
+    is_contaminated,
+    worst,
+)
 
 DROPS: tuple[Verdict, ...] = ("drop rows", "drop set")
 
@@ -124,7 +137,12 @@ def _near(pairs: pa.Table, policy: Policy) -> Bools:
     """What a model said that was asked; otherwise, and where it gave no answer, the cosine."""
     cosine = np.nan_to_num(_column(pairs, "semantic"), nan=-1.0)
     said = pairs["judgement"]
-    near: Bools = cosine >= policy.semantic_threshold
+    numbers = np.nan_to_num(_column(pairs, "numbers"), nan=0.5)  # too few say nothing
+    threshold = np.where(
+        numbers >= SAME_NUMBERS, policy.semantic_threshold - SAME_NUMBERS_SHIFT, policy.semantic_threshold
+    )
+    threshold = np.where(numbers < OTHER_NUMBERS, policy.semantic_threshold + OTHER_NUMBERS_SHIFT, threshold)
+    near: Bools = cosine >= threshold
     return (near & ~_says(said, "different")) | _says(said, "same")
 
 

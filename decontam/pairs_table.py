@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from decontam import describing
 from decontam.corpus import NONE, repeats
-from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, SPAN, severity
+from decontam.evidence import ANSWER_MIN_TOKENS, FOUND, SPAN, NearPair, severity
 from decontam.fuzzy import Alignment, align_fields
 from decontam.index import Index
 from decontam.reading import I32
@@ -49,6 +49,22 @@ class Facts:
         self.rare_totals = index.built.rare_totals[corpus.field_text].astype(np.int64)
 
 
+def with_near(pairs: Pairs, turns: Turns, near: Sequence[NearPair], kind: Kind, instances: int) -> Pairs:
+    """The pairs of a scan and those that are near in meaning, in order."""
+    if not near:
+        return pairs
+    columns = {name: place for place, name in enumerate(SPECS[kind].message_columns)}
+    places = zip(turns.row.tolist(), turns.column.tolist(), turns.place.tolist(), strict=True)
+    turn_of = {place: turn for turn, place in enumerate(places)}
+    own = np.array([turn_of[n.row, columns[n.column], n.message] * instances + n.instance for n in near], np.int64)
+    scanned = pairs.turn * instances + pairs.instance
+    keys = np.union1d(scanned, own)
+    entry = np.full(len(keys), NONE)
+    entry[np.searchsorted(keys, own)] = np.arange(len(own))
+    suggested = np.isin(keys, scanned[pairs.suggested], assume_unique=True)
+    return Pairs(keys // instances, keys % instances, suggested, entry)
+
+
 class PairsTable:
     """Joins what was found about pairs with the rows and instances they are of, into the table `FOUND`."""
 
@@ -64,7 +80,9 @@ class PairsTable:
         pairs: Pairs,
         found: describing.Described,
         worker: Worker,
+        near: Sequence[NearPair],
     ) -> None:
+        self.near = near
         self.facts, self.settings, self.corpus, self.instances = facts, settings, facts.corpus, facts.instances
         self.name, self.kind, self.batch, self.first = name, kind, batch, first
         self.turns, self.pairs, self.found, self.worker = turns, pairs, found, worker
@@ -84,7 +102,8 @@ class PairsTable:
         telling = counted & (rare_totals > 0)
         informative = self._means(rare, rare_totals, telling)
         fuzzy, aligned = self._fuzzy(exact)
-        kept = np.flatnonzero((np.maximum(coverage, informative) > self.settings.floor) | ~np.isnan(fuzzy))
+        is_near = self.pairs.near != NONE
+        kept = np.flatnonzero((np.maximum(coverage, informative) > self.settings.floor) | ~np.isnan(fuzzy) | is_near)
         reported = counted | ~self._any(counted)[self.pair_of]
         spans = self._spans(kept, aligned)
         answer, passage = self._row_holds(kept)
@@ -97,9 +116,7 @@ class PairsTable:
             "informative_covered": self._sums(rare, telling, kept),
             "informative_total": self._sums(rare_totals, telling, kept),
             "fuzzy": pa.array(fuzzy[kept], from_pandas=True),
-            "semantic": pa.nulls(len(kept), pa.float64()),
-            "semantic_span": pa.nulls(len(kept), SPAN),
-            "judgement": pa.nulls(len(kept), pa.string()),
+            **self._meanings(kept),
             "field_coverage": self._field_coverage(covered / totals, kept),
             "severity": pa.array([severity(a) for a in answer], pa.string()),
             "answer_found": pa.array(answer, pa.bool_()),
@@ -153,6 +170,18 @@ class PairsTable:
 
     def _align(self, tokens: Sequence[bytes], instance: int) -> tuple[float, list[Alignment]]:
         return align_fields(tokens, [self.corpus.texts[t].split(b" ") for t in self.corpus.field_texts(instance)])
+
+    # -------------------------------------------------------- meaning
+
+    def _meanings(self, kept: I64) -> dict[str, pa.Array]:
+        near = [self.near[i] if i != NONE else None for i in self.pairs.near[kept].tolist()]
+        spans = [{"start": n.start, "end": n.end} if n else None for n in near]
+        return {
+            "semantic": pa.array([n.cosine if n else None for n in near], pa.float64()),
+            "numbers": pa.array([n.numbers if n else None for n in near], pa.float64()),
+            "semantic_span": pa.array(spans, SPAN),
+            "judgement": pa.nulls(len(kept), pa.string()),
+        }
 
     # -------------------------------------------------------- places
 

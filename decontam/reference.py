@@ -7,7 +7,7 @@ a dict of tuples of tokens, so nothing is hashed by hand and no match can be fal
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
@@ -156,13 +156,13 @@ class Match(NamedTuple):
     field_runs: tuple[list[Run], ...]
 
 
-def scan(index: ReferenceIndex, tokens: Sequence[str]) -> list[Match]:
-    """Every instance that a message of these tokens has something in common with, by number."""
+def scan(index: ReferenceIndex, tokens: Sequence[str], near: Collection[int] = ()) -> list[Match]:
+    """Every instance that a message of these tokens has something in common with, by number; those in `near` too."""
     shared = _shared_grams(index.grams, tokens)
     edited = _edited(index, tokens) if index.settings.fuzzy else set()
     candidates = {i for text in {*shared, *edited} for i in index.instances_of[text]}
-    candidates.update(_short_candidates(index, tokens))
-    matches = (_match(index, i, shared, edited, tokens) for i in sorted(candidates))
+    candidates.update(_short_candidates(index, tokens), near)
+    matches = (_match(index, i, shared, edited, tokens, near=i in near) for i in sorted(candidates))
     return [m for m in matches if m is not None]
 
 
@@ -202,6 +202,8 @@ def _match(
     shared_by_text: dict[int, list[Shared]],
     edited: set[int],
     tokens: Sequence[str],
+    *,
+    near: bool,
 ) -> Match | None:
     n = index.settings.n
     fields = index.fields(instance)
@@ -222,7 +224,7 @@ def _match(
     if found is not None:
         shared, covered, coverage = shared + found, totals, 1.0
     fuzzy, aligned = _fuzzy(index, fields, any(t in edited for t in texts), found is not None, tokens)
-    if max(coverage, informative) <= index.settings.floor and fuzzy is None:
+    if max(coverage, informative) <= index.settings.floor and fuzzy is None and not near:
         return None
     reported = counted or list(range(len(fields)))
     message_runs = runs((s.at, s.at + s.size) for s in shared)
@@ -230,8 +232,8 @@ def _match(
     longest = longest_run(shared)
     if not shared:
         message_runs = runs(r for a in aligned for r in a.message_runs)
-        field_runs = [runs(a.text_runs) for a in aligned]
-        longest = max(end - start for a in aligned for start, end in a.message_runs)
+        field_runs = [runs(a.text_runs) for a in aligned] or [[] for _ in fields]
+        longest = max((end - start for a in aligned for start, end in a.message_runs), default=0)
     return Match(
         instance,
         found is not None,
@@ -260,7 +262,7 @@ def _fuzzy(
     if not suggested:
         return None, []
     similarity, aligned = align_fields(tokens, fields)
-    return (similarity if similarity >= FUZZY_RECORDED else None), aligned
+    return (similarity, aligned) if similarity >= FUZZY_RECORDED else (None, [])
 
 
 def mean_share(parts: Sequence[tuple[int, int]]) -> float:

@@ -81,6 +81,13 @@ class Audit:
         """
         return judged(self.manifest, self.scan, policy)
 
+    def bare(self) -> Audit:
+        """The same scan without what a model said of its pairs."""
+        pairs = self.scan.pairs
+        place = pairs.schema.get_field_index("judgement")
+        unsaid = pairs.set_column(place, FOUND.field("judgement"), pa.nulls(len(pairs), pa.string()))
+        return judged(self.manifest | {"judge": None}, self.scan._replace(pairs=unsaid), self.policy)
+
     def reviewed(self, marks: Marks) -> Audit:
         """The same audit with what a person said of its pairs: those marked false do not count, those marked true do.
 
@@ -143,9 +150,10 @@ class Audit:
         return audit.reviewed(marks) if marks else audit
 
 
-def audit_id(scan: str, policy: Policy) -> str:
-    """The id of an audit: of its scan and policy."""
-    content = {"scan": scan, "policy": policy.model_dump(mode="json")}
+def audit_id(scan: str, policy: Policy, judge: Mapping[str, Any] | None = None) -> str:
+    """The id of an audit: of its scan and policy, and of the model that was asked."""
+    asked = {k: judge[k] for k in ("model", "prompt")} if judge else None
+    content = {"scan": scan, "policy": policy.model_dump(mode="json"), "judge": asked}
     return f"ta1-{sha256(canonical_json(content)).hexdigest()[:16]}"
 
 
@@ -162,7 +170,7 @@ def judged(manifest: Mapping[str, Any], scan: Scan, policy: Policy, marks: Marks
         raise RecipeError(f"scan {manifest['scan']}: {e}") from None
     described = {
         **manifest,
-        "id": audit_id(manifest["scan"], policy),
+        "id": audit_id(manifest["scan"], policy, manifest["judge"]),
         "policy": policy.model_dump(mode="json"),
         "marks": marks.facts() if marks else None,
         "sets": {

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from decontam import dropping
+from decontam.arbiter import Judge, settle
 from decontam.auditing import audit as run_audit
 from decontam.auditing import scan_id
 from decontam.engine import EngineName
@@ -33,6 +34,7 @@ class Section(Settings, Policy):
     """What is compared, what counts and is dropped, and the suites it is held against."""
 
     suites: list[str] = Field(min_length=1, description="suites files, or names of bundled ones; FILE#ID takes one")
+    judge: Judge | None = Field(default=None, description="a model that is asked about pairs near in meaning")
     suites_root: str | None = Field(default=None, description="where the suites' paths start, instead of their files")
 
 
@@ -42,6 +44,7 @@ class Prepared(NamedTuple):
     settings: Settings
     policy: Policy
     suites: list[Suite]
+    judge: Judge | None = None
 
 
 def validate(data: Mapping[str, Any], place: str, root: Path, *, under: str = "decontaminate") -> Prepared:
@@ -52,6 +55,8 @@ def validate(data: Mapping[str, Any], place: str, root: Path, *, under: str = "d
     section = validate_strict(Section, data, place, under=under)
     settings = Settings(**section.model_dump(include=set(Settings.model_fields)))
     policy = Policy(**section.model_dump(include=set(Policy.model_fields)))
+    if section.judge is not None and settings.semantic is None:
+        raise RecipeError(f"{place}: judge: is asked about pairs near in meaning; add semantic, or leave judge out")
     try:
         policy.check_against(settings)
     except ValueError as e:
@@ -59,7 +64,7 @@ def validate(data: Mapping[str, Any], place: str, root: Path, *, under: str = "d
     base = None if section.suites_root is None else root / Path(section.suites_root).expanduser()
     at = f"{place}: {under}.suites" if under else f"{place}: suites"
     specs = [spec for name in section.suites for spec in find_suites(name, root, base, at)]
-    return Prepared(settings, policy, read_suites(specs))
+    return Prepared(settings, policy, read_suites(specs), section.judge)
 
 
 def find_suites(name: str, root: Path, base: Path | None, place: str) -> list[SuiteSpec]:
@@ -90,7 +95,7 @@ def bundled_suites() -> dict[str, Path]:
 
 def find_audit(prepared: Prepared, versions: Sequence[Version], store: Store) -> Path | None:
     """The folder of this very audit (the same sets, suites, settings and policy), where the store holds it whole."""
-    found_id = audit_id(scan_id(versions, prepared.suites, prepared.settings), prepared.policy)
+    found_id = audit_id(scan_id(versions, prepared.suites, prepared.settings), prepared.policy, _facts(prepared.judge))
     folder = store.root / "audits" / found_id
     return folder if holds(folder, found_id) else None
 
@@ -107,17 +112,18 @@ def audit(
 ) -> Path:
     """Audits the versions together and saves the result under `audits/` of the store; its folder.
 
-    An audit that is stored whole is not made again; a damaged one is. Of the same scan under another policy the pairs
-    are taken. A killed audit is continued.
+    An audit that is stored whole is not made again; a damaged one is, and one that a model left undecided is asked
+    about again. Of the same scan under another policy the pairs are taken. A killed audit is continued.
     """
     stored = find_audit(prepared, versions, store)
-    if stored is not None:
+    if stored is not None and not _undecided(stored):
         return stored
     scan = scan_id(versions, prepared.suites, prepared.settings)
     scanned = _find_scan(scan, store)
     if scanned is not None:
-        progress.note(f"the pairs are those of {scanned.id}: only the policy differs")
-        return save(scanned.judged(prepared.policy), store)
+        if stored is None:
+            progress.note(f"the pairs are those of {scanned.id}: only the policy differs")
+        return save(_settled(prepared, scanned.bare().judged(prepared.policy), store, progress), store)
     work = store.root / "scans" / scan
     with store.writing():
         found = run_audit(
@@ -132,10 +138,26 @@ def audit(
             work=work,
             progress=progress,
         )
-    folder = save(found, store)
+    folder = save(_settled(prepared, found, store, progress), store)
     with store.writing():
         store.discard(work)
     return folder
+
+
+def _facts(judge: Judge | None) -> dict[str, str] | None:
+    return judge.facts if judge else None
+
+
+def _undecided(folder: Path) -> bool:
+    judge = Audit.load(folder, marked=False).manifest["judge"]
+    return bool(judge and judge["undecided"])
+
+
+def _settled(prepared: Prepared, found: Audit, store: Store, progress: Progress) -> Audit:
+    """The audit with the opinion of the model that is to be asked, where one is."""
+    if prepared.judge is None:
+        return found
+    return settle(found, prepared.judge, cache=store.root / "index", progress=progress)
 
 
 def save(found: Audit, store: Store) -> Path:
@@ -146,7 +168,7 @@ def save(found: Audit, store: Store) -> Path:
     folder = store.root / "audits" / found.id
     marks = Marks.load(folder, found.manifest["scan"])
     with store.writing():
-        if folder.exists() and not holds(folder, found.id):
+        if folder.exists() and (not holds(folder, found.id) or _undecided(folder)):
             store.discard(folder)
         found.save(folder, option="--store")
     if marks and not Marks.load(folder, marks.scan):

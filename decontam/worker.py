@@ -36,11 +36,15 @@ class Turns(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs that a scan suggests, by turn, then instance: `(pairs,)` each. suggested: as an edited copy."""
+    """Pairs that a scan suggests, by turn, then instance: `(pairs,)` each. suggested: as an edited copy.
+
+    near: which entry of the pairs that are near in meaning it is; -1 for the others.
+    """
 
     turn: I64
     instance: I64
     suggested: Bools
+    near: I64
 
 
 def turns_of(kind: Kind, batch: pa.RecordBatch) -> Turns:
@@ -151,7 +155,7 @@ class Worker:
         width = max(1, len(self.index.corpus.passage))
         suggested = np.unique(self._keys(near, width, fields_only=True))
         keys = np.union1d(self._keys(found, width, fields_only=False), suggested)
-        return Pairs(keys // width, keys % width, np.isin(keys, suggested, assume_unique=True))
+        return Pairs(keys // width, keys % width, np.isin(keys, suggested, assume_unique=True), np.full(len(keys), -1))
 
     def _keys(self, found: list[tuple[I64, I64]], width: int, *, fields_only: bool) -> I64:
         """One number for each turn and instance that a text leads to, or that has it as a field."""

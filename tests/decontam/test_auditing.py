@@ -7,7 +7,6 @@ import pytest
 from decontam import auditing
 from decontam.auditing import audit, scan_id
 from decontam.dropping import decontamination_record, drops_table, kept_mask, leaving
-from decontam.engine import Engine
 from decontam.evidence import SNIPPET_CHARS, snippet
 from decontam.result import Audit, audit_id
 from decontam.verdicts import Policy, Settings
@@ -249,11 +248,11 @@ def test_a_killed_audit_goes_on_where_it_was(make_set, make_suite, tmp_path, mon
     expected = audit([train], suites)
     scan_part, scanned = auditing.scan_part, []
 
-    def dies_at_the_fifth(engine: Engine, name, kind, part, first):
+    def dies_at_the_fifth(source, name, kind, part, first):
         if len(scanned) == 4:
             raise KeyboardInterrupt
         scanned.append(first)
-        return scan_part(engine, name, kind, part, first)
+        return scan_part(source, name, kind, part, first)
 
     monkeypatch.setattr(auditing, "scan_part", dies_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
