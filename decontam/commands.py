@@ -14,6 +14,7 @@ from tulu_data.commands.options import (
     json_option,
     quiet_option,
     store_option,
+    suites_root_option,
     workers_option,
 )
 
@@ -103,9 +104,9 @@ def policy_section(given: dict[str, Any]) -> dict[str, Any]:
     multiple=True,
     required=True,
     metavar="FILE",
-    help="Suites file, or a bundled name; FILE#ID takes one suite.",
+    help="Suite, collection or file of them, e.g. tulu3, gsm8k, my.yaml, my.yaml#gsm8k, gsm8k=FILE; see tulu suites.",
 )
-@click.option("--suites-root", help="Where the suites' relative paths start [default: their file].")
+@suites_root_option
 @click.option(
     "-o",
     "--output",

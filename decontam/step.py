@@ -15,14 +15,14 @@ from decontam.auditing import scan_id
 from decontam.engine import EngineName
 from decontam.marks import Marks
 from decontam.marks import add as add_marks
+from decontam.registry import find_suites
 from decontam.result import Audit, audit_id, holds
-from decontam.suites import Suite, SuiteSpec, load_suites, read_suites
+from decontam.suites import Suite, read_suites
 from decontam.verdicts import Policy, Settings
-from tulu_data.errors import GateError, InputError, RecipeError, nearest
+from tulu_data.errors import GateError, InputError, RecipeError
 from tulu_data.executor import How
 from tulu_data.manifest import Origin
 from tulu_data.progress import Progress
-from tulu_data.recipe import BUNDLED
 from tulu_data.store import Store, Version
 from tulu_data.strict import validate as validate_strict
 
@@ -33,7 +33,7 @@ GATE_SHOWN = 3  # overlaps that the message of the gate names
 class Section(Settings, Policy):
     """What is compared, what counts and is dropped, and the suites it is held against."""
 
-    suites: list[str] = Field(min_length=1, description="suites files, or names of bundled ones; FILE#ID takes one")
+    suites: list[str] = Field(min_length=1, description="suites, collections or files of them; see registry")
     judge: Judge | None = Field(default=None, description="a model that is asked about pairs near in meaning")
     suites_root: str | None = Field(default=None, description="where the suites' paths start, instead of their files")
 
@@ -63,34 +63,7 @@ def validate(data: Mapping[str, Any], place: str, root: Path, *, under: str = "d
         raise RecipeError(f"{place}: {under}.{e}" if under else f"{place}: {e}") from None
     base = None if section.suites_root is None else root / Path(section.suites_root).expanduser()
     at = f"{place}: {under}.suites" if under else f"{place}: suites"
-    specs = [spec for name in section.suites for spec in find_suites(name, root, base, at)]
-    return Prepared(settings, policy, read_suites(specs), section.judge)
-
-
-def find_suites(name: str, root: Path, base: Path | None, place: str) -> list[SuiteSpec]:
-    """The suites behind a file, a bundled name, or either with `#id`."""
-    source, _, wanted = name.partition("#")
-    known = bundled_suites()
-    path = root / Path(source).expanduser()
-    if not path.is_file():
-        if source not in known:
-            raise RecipeError(f"{place}: no suites file {source!r}; {nearest(source, known, noun='bundled one')}")
-        path = known[source]
-    specs = load_suites(path, root=base)
-    if not wanted:
-        return specs
-    chosen = [spec for spec in specs if spec.id == wanted]
-    if not chosen:
-        ids = nearest(wanted, [spec.id for spec in specs], noun="suite")
-        raise RecipeError(f"{place}: {source} has no suite {wanted!r}; {ids}")
-    return chosen
-
-
-def bundled_suites() -> dict[str, Path]:
-    """The suites files that ship with the package, by name."""
-    return {p.stem: p for p in BUNDLED.glob("suites/*.yaml")} | {
-        p.parent.name: p for p in BUNDLED.glob("*/suites.yaml")
-    }
+    return Prepared(settings, policy, read_suites(find_suites(section.suites, root, base, at)), section.judge)
 
 
 def find_audit(prepared: Prepared, versions: Sequence[Version], store: Store) -> Path | None:

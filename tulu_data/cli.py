@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "run": Entry("tulu_data.commands.run:command", "Run a recipe: ingest, audit, drop, mix, publish."),
     "ingest": Entry("tulu_data.commands.ingest:command", "Read raw files or a hub dataset into a version of rows."),
+    "suites": Entry("decontam.suites_command:command", "List evaluation suites, preview and save them."),
     "audit": Entry("decontam.commands:audit_command", "Find which rows overlap which evaluation instances."),
     "judge": Entry("decontam.commands:judge_command", "Apply another policy to a finished audit, without a rescan."),
     "drop": Entry("decontam.commands:drop_command", "Publish a version without the rows an audit flagged."),

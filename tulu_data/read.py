@@ -98,6 +98,11 @@ __all__ = [
 # ------------------------------------------------------------ which files
 
 
+def holds_records(name: str) -> bool:
+    """Whether a file of that name can be read, packed or not."""
+    return _suffix_format(name) is not None
+
+
 def _suffix_format(name: str) -> Format | None:
     suffixes = [s.lower() for s in Path(name).suffixes if s.lower() not in PACKED]
     return SUFFIXES.get(suffixes[-1]) if suffixes else None

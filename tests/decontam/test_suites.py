@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from decontam.step import bundled_suites
+from decontam.registry import bundled_suites
 from decontam.suites import FieldText, Instance, load_suites, read_suite, read_suites, suite_of
 from tulu_data.chunk import Raw, batched
 from tulu_data.errors import TuluError

@@ -49,6 +49,16 @@ def workers_option(command: F) -> F:
     )(command)
 
 
+def suites_root_option(command: F) -> F:
+    """`--suites-root DIR`, also from TULU_SUITES_ROOT."""
+    return click.option(
+        "--suites-root",
+        envvar="TULU_SUITES_ROOT",
+        show_envvar=True,
+        help="Folder of local copies of suites (ID.jsonl, …), and where the paths of suites files start.",
+    )(command)
+
+
 def complete_datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names and versions in the store."""
     root = Path(ctx.params.get("store_root") or DEFAULT_STORE)
