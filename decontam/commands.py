@@ -250,6 +250,27 @@ def judge_command(audit: Path, gate: bool, output: Path | None, store_root: Path
         step.check_gate(folder)
 
 
+@click.command(epilog=example("tulu page audit"))
+@click.argument("audit", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file [default: AUDIT/audit.html]."
+)
+@click.option("--max-pairs", type=click.IntRange(min=0), default=50_000, show_default=True, help="Pairs in the page.")
+@store_option
+@quiet_option
+def page_command(audit: Path, output: Path | None, max_pairs: int, store_root: Path, quiet: bool) -> None:
+    """Write AUDIT, an audit's folder or id, as one self-contained HTML page with every match side by side."""
+    from decontam import step
+    from decontam.page import page
+    from tulu_data.progress import for_stderr
+    from tulu_data.store import Store
+
+    folder, found = step.open_audit(Store(store_root), audit)
+    path = output or folder / "audit.html"
+    step.write_page(path, page(found, max_pairs=max_pairs, progress=for_stderr(quiet=quiet)))
+    click.echo(path)
+
+
 @click.command(epilog=example("tulu drop grade_math --audit audit -o grade_math-checked"))
 @click.argument("what", metavar="VERSION", shell_complete=complete_datasets)
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ DROPS = pa.schema(
         pa.field("suite", pa.string()),
         pa.field("instance_id", pa.string()),
         pa.field("span", pa.string()),  # the matched text, with some around it
-        pa.field("score", pa.float64()),  # coverage, or the similarity of an edited copy
+        pa.field("score", pa.float64()),  # coverage, similarity of an edited copy, or cosine
     ]
 )
 
@@ -158,16 +159,15 @@ def drops_table(audit: Audit, rows: RowSource) -> pa.Table:
 def _matched_drops(audit: Audit, set_name: str) -> dict[int, dict[str, Any]]:
     """By index in the set, the entries of the rows that leave and match something."""
     reasons = {r["row_index"]: r["reason"] for r in _dropped(audit, set_name).to_pylist()}
-    chosen = set(audit.policy.layers)
     evals = audit.evals.filter((pc.field("set") == set_name) & pc.field("verdict").isin(judging.DROPS))
     acting = set(evals["suite"].to_pylist())
 
     def weight(pair: dict[str, Any]) -> tuple[bool, float]:
-        counts = pair["suite"] in acting and not chosen.isdisjoint(pair["layers"])
-        return counts, max(pair["coverage"], pair["fuzzy"] or 0.0)
+        return pair["suite"] in acting and pair["counts"], degree(pair)
 
     worst: dict[int, dict[str, Any]] = {}
-    for pair in audit.pairs.filter(pc.field("set") == set_name).to_pylist():
+    counted = audit.pairs.append_column("counts", pa.array(audit.counts()))
+    for pair in counted.filter(pc.field("set") == set_name).to_pylist():
         row = pair["row_index"]
         if row in reasons and (row not in worst or weight(pair) > weight(worst[row])):
             worst[row] = pair
@@ -181,10 +181,15 @@ def _matched_drops(audit: Audit, set_name: str) -> dict[int, dict[str, Any]]:
             "suite": pair["suite"],
             "instance_id": pair["instance_id"],
             "span": pair["train_snippet"],
-            "score": max(pair["coverage"], pair["fuzzy"] or 0.0),
+            "score": degree(pair),
         }
         for row, pair in worst.items()
     }
+
+
+def degree(pair: Mapping[str, Any]) -> float:
+    """How near a pair is, by whatever says most: coverage, the similarity of an edited copy, the cosine of meanings."""
+    return float(max(pair["coverage"], pair["fuzzy"] or 0.0, pair["semantic"] or 0.0))
 
 
 def _dropped(audit: Audit, set_name: str) -> pa.Table:

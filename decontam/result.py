@@ -12,7 +12,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from decontam.evidence import FOUND, INSTANCES, MESSAGES
@@ -94,6 +97,16 @@ class Audit:
         `InputError` where the marks are of another scan.
         """
         return judged(self.manifest, self.scan, self.policy, marks)
+
+    def counts(self) -> npt.NDArray[np.bool_]:
+        """`(pairs,)` which pairs count: a layer of the policy fires or a person said so, and none said the contrary."""
+        layers = self.pairs["layers"].combine_chunks()
+        chosen = pc.is_in(layers.flatten(), value_set=pa.array(self.policy.layers, pa.string()))
+        of_pair = np.repeat(np.arange(len(layers)), layers.value_lengths().to_numpy(zero_copy_only=False))
+        fires = np.bincount(of_pair, chosen.to_numpy(zero_copy_only=False), len(layers)) > 0
+        marks = self.pairs["mark"].to_pylist()
+        said_true = np.array([m == "true" for m in marks], np.bool_)
+        return np.asarray((fires | said_true) & ~np.array([m == "false" for m in marks], np.bool_))
 
     @property
     def scan(self) -> Scan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from tulu_data.errors import GateError, InputError, RecipeError
 from tulu_data.executor import How
 from tulu_data.manifest import Origin
 from tulu_data.progress import Progress
-from tulu_data.store import Store, Version
+from tulu_data.store import Store, Version, writing
 from tulu_data.strict import validate as validate_strict
 
 VERSION = 2  # raise when a step gives other rows or tables for the same input
@@ -211,6 +212,15 @@ def check_gate(audit_folder: Path) -> None:
 
 def _overlap(entry: Mapping[str, Any]) -> str:
     return f"{entry['set']} overlaps {entry['flagged']:,} of {entry['instances']:,} instances of {entry['suite']}"
+
+
+def write_page(path: Path, html: str) -> None:
+    """Writes a page whole; `StoreError` where the disk refuses."""
+    with writing(path.parent, "-o"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp = path.with_name(f".{path.name}.{os.getpid()}")
+        temp.write_text(html, encoding="utf-8", errors="replace")
+        temp.rename(path)
 
 
 def copy_audit(audit_folder: Path, target: Path) -> None:

@@ -241,7 +241,7 @@ RECIPES_REFUSED = {
     ),
     "unknown suites": (
         {"decontaminate": {"suites": ["quikstart"]}},
-        "error: r.yaml: decontaminate.suites: no suites file, suite or collection 'quikstart'; did you mean 'quickstart'?",
+        "error: r.yaml: decontaminate.suites: no suites file, suite or collection 'quikstart'; did you mean 'quick",
         2,
     ),
     "count beyond the source": (

@@ -189,10 +189,8 @@ def own(tmp_path, text):
 
 def test_a_suite_of_ones_own_takes_after_one_of_the_registry(tmp_path):
     write(tmp_path / "gsm.jsonl", [record(COLUMNS["gsm8k"], n) for n in range(2)])
-    own(
-        tmp_path,
-        "suites:\n  mine: {like: gsm8k, path: gsm.jsonl}\n  other: {like: mine, group: unseen}\ncollections:\n  both: [mine, other]\n",
-    )
+    suites = "suites:\n  mine: {like: gsm8k, path: gsm.jsonl}\n  other: {like: mine, group: unseen}\n"
+    own(tmp_path, suites + "collections:\n  both: [mine, other]\n")
     mine, other = find_suites(["own.yaml#both"], tmp_path, None, "test")
     assert (mine.declared.fields, mine.declared.split, mine.declared.instances) == (["question"], None, None)
     assert other.declared.group == "unseen"
