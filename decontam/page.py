@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from decontam.filtering import degrees_of, in_order
 from decontam.highlighting import Highlighter, Kind, Match, Run, Side
 from decontam.marks import keys_of
 from decontam.result import Audit
@@ -39,19 +40,9 @@ ADDED = ("fuzzy", "semantic")  # layers that find what the others do not
 def page(audit: Audit, *, max_pairs: int = MAX_PAIRS, progress: Progress | None = None) -> str:
     """The page as HTML. It holds `max_pairs` pairs, those that count first; its map and totals count all."""
     counts = audit.counts()
-    chosen = strongest(audit, counts)[:max_pairs]
+    chosen = in_order(audit, counts, degrees_of(audit))[:max_pairs]
     data = page_data(audit, chosen, counts, progress or Silent())
     return render("audit", data=data, **page_view(audit, counts, len(chosen)))
-
-
-def strongest(audit: Audit, counts: npt.NDArray[np.bool_]) -> list[int]:
-    """Pairs in the order in which a person wants to see them: first those that count, leak an answer, are near, long."""
-    pairs = audit.pairs.select(["severity", "coverage", "fuzzy", "semantic", "covered_tokens"]).to_pydict()
-    order = [
-        (not c, s != "question+answer", -max(v, f or 0.0, m or 0.0), -tokens)
-        for c, s, v, f, m, tokens in zip(counts.tolist(), *pairs.values(), strict=True)
-    ]
-    return sorted(range(len(order)), key=lambda i: (order[i], i))
 
 
 # ------------------------------------------------------------ what the script shows

@@ -26,6 +26,8 @@ COMMANDS: dict[str, Entry] = {
     "suites": Entry("decontam.suites_command:command", "List evaluation suites, preview and save them."),
     "audit": Entry("decontam.commands:audit_command", "Find which rows overlap which evaluation instances."),
     "judge": Entry("decontam.commands:judge_command", "Apply another policy to a finished audit, without a rescan."),
+    "review": Entry("decontam.review_commands:review_command", "Go through an audit's matches and mark them."),
+    "compare": Entry("decontam.review_commands:compare_command", "Show what changed between two audits."),
     "page": Entry("decontam.commands:page_command", "Write an audit as one HTML page."),
     "drop": Entry("decontam.commands:drop_command", "Publish a version without the rows an audit flagged."),
     "mix": Entry("tulu_data.commands.mix:command", "Mix versions by count, share, tokens or weight."),

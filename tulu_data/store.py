@@ -280,7 +280,7 @@ class Store:
 
     def _read_ref(self, name: str) -> tuple[str, str | None] | None:
         path = self.root / "refs" / name
-        if not path.is_file():
+        if set(name) - NAME_CHARACTERS or not path.is_file():  # a path is no name, though it may lead to a file
             return None
         words = path.read_text(encoding="utf-8").split()
         if not words:

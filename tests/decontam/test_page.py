@@ -10,8 +10,9 @@ import pytest
 
 from decontam import marks
 from decontam.auditing import audit
+from decontam.filtering import degrees_of, in_order
 from decontam.highlighting import Highlighter
-from decontam.page import heat, page, page_data, page_view, strongest
+from decontam.page import heat, page, page_data, page_view
 from decontam.result import Audit
 from decontam.verdicts import Policy, Settings
 from tulu_data.progress import Silent
@@ -60,7 +61,7 @@ def test_more_overlap_is_never_coloured_less():
 
 def test_a_limit_keeps_the_strongest_and_says_so(found):
     counts = found.counts()
-    order = strongest(found, counts)
+    order = in_order(found, counts, degrees_of(found))
     assert counts[order].tolist() == sorted(counts.tolist(), reverse=True)
     data = page_data(found, order[:3], counts, Silent())
     assert len(data["pairs"]) == 3
