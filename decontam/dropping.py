@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -119,6 +120,7 @@ def decontamination_record(audit: Audit, set_name: str) -> dict[str, Any]:
     facts = audit.set_facts(set_name)
     settings, policy = audit.manifest["settings"], audit.manifest["policy"]
     flagged = {e["suite"]: e for e in audit.evals.filter(pc.field("set") == set_name).to_pylist()}
+    rows = _rows_by_suite(audit, set_name)
     return {
         "audit": audit.id,
         "engine": audit.manifest["engine"],
@@ -129,14 +131,25 @@ def decontamination_record(audit: Audit, set_name: str) -> dict[str, Any]:
         "digest": facts["digest"],
         "verdict": facts["verdict"],
         "marks": audit.manifest["marks"],
+        "encoder": audit.manifest["semantic"],
+        "judge": audit.manifest["judge"],
         "rows_in": facts["rows"],
         "rows_dropped": facts["dropped"],
         "suites": [
             {k: suite[k] for k in ("id", "group", "digest", "instances")}
             | {k: flagged[suite["id"]][k] for k in ("flagged", "contaminated", "verdict")}
+            | {"rows_dropped": rows.get(suite["id"], 0)}
             for suite in audit.manifest["suites"]
         ],
     }
+
+
+def _rows_by_suite(audit: Audit, set_name: str) -> Counter[str]:
+    """How many of the rows that leave overlap each suite."""
+    dropped = set(_dropped(audit, set_name)["row_index"].to_pylist())
+    pairs = audit.pairs.filter(pa.array(audit.counts())).filter(pc.field("set") == set_name)
+    cells = set(zip(pairs["suite"].to_pylist(), pairs["row_index"].to_pylist(), strict=True))
+    return Counter(suite for suite, row in cells if row in dropped)
 
 
 def drops_table(audit: Audit, rows: RowSource) -> pa.Table:

@@ -43,7 +43,7 @@ FOUND = pa.schema(
         pa.field("informative_total", pa.int32()),
         pa.field("fuzzy", pa.float64()),  # share of the words found in order; null: nothing suggests an edited copy
         pa.field("semantic", pa.float64()),  # cosine of their embeddings; null: not near, or not looked for
-        pa.field("numbers", pa.float64()),  # share of the instance's numbers in that part; null: too few, or no cosine
+        pa.field("numbers", pa.float64()),  # shared over all numbers of that part and of the instance; null: too few
         pa.field("semantic_span", SPAN),  # the part of the message that is nearest; null where semantic is
         pa.field("judgement", pa.string()),  # of a model that was asked: same | different | undecided
         pa.field("field_coverage", pa.list_(FIELD_COVERAGE)),

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from decontam.verdicts import (
     COPY_SIMILARITY,
     LAYERS,
+    MOST_NUMBERS,
+    MOST_NUMBERS_SHIFT,
     OTHER_NUMBERS,
     OTHER_NUMBERS_SHIFT,
-    SAME_NUMBERS,
     SAME_NUMBERS_SHIFT,
     Layer,
     Policy,
@@ -30,6 +31,7 @@ DROPS: tuple[Verdict, ...] = ("drop rows", "drop set")
 
 Bools = npt.NDArray[np.bool_]
 I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
 
 EVALS = pa.schema(
     [
@@ -137,13 +139,16 @@ def _near(pairs: pa.Table, policy: Policy) -> Bools:
     """What a model said that was asked; otherwise, and where it gave no answer, the cosine."""
     cosine = np.nan_to_num(_column(pairs, "semantic"), nan=-1.0)
     said = pairs["judgement"]
-    numbers = np.nan_to_num(_column(pairs, "numbers"), nan=0.5)  # too few say nothing
-    threshold = np.where(
-        numbers >= SAME_NUMBERS, policy.semantic_threshold - SAME_NUMBERS_SHIFT, policy.semantic_threshold
-    )
-    threshold = np.where(numbers < OTHER_NUMBERS, policy.semantic_threshold + OTHER_NUMBERS_SHIFT, threshold)
+    threshold = policy.semantic_threshold + _shift(_column(pairs, "numbers"))
     near: Bools = cosine >= threshold
     return (near & ~_says(said, "different")) | _says(said, "same")
+
+
+def _shift(numbers: F64) -> F64:
+    """How much more cosine pairs need, or less, for what their numbers say; nothing where there are too few."""
+    known = np.nan_to_num(numbers, nan=(MOST_NUMBERS + OTHER_NUMBERS) / 2)
+    shifts = [SAME_NUMBERS_SHIFT, MOST_NUMBERS_SHIFT, OTHER_NUMBERS_SHIFT]
+    return np.select([known >= 1, known >= MOST_NUMBERS, known < OTHER_NUMBERS], shifts, 0.0)
 
 
 def _undecided(pairs: pa.Table, policy: Policy) -> Bools:

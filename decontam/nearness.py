@@ -23,7 +23,7 @@ from decontam.corpus import Corpus
 from decontam.embedding_store import EmbeddingStore
 from decontam.encoders import Encoder, LocalEncoder, encoder_of
 from decontam.evidence import NearPair, in_bytes
-from decontam.numerals import numbers_in, share_held
+from decontam.numerals import agreement, numbers_in
 from decontam.ranking import VERSION, Ranked, Ranking, background_digest
 from decontam.static_embedding import static_of
 from decontam.verdicts import ENCODER, SEMANTIC_RECORDED, Semantic, Settings
@@ -32,13 +32,14 @@ from tulu_data.rows import SPECS, Kind, content_messages
 I64 = npt.NDArray[np.int64]
 
 CONFIRMED = 3  # windows of a message that the encoder reads
+DIGITS = 3  # of a cosine: what an encoder gives for a text differs in the seventh with the texts beside it
 ENCODED_CHARS = 2000  # of a text: encoders read no further than a few hundred tokens
 
 
 class Near(NamedTuple):
     """A text and an instance that are near each other. start, end: the nearest part of the text, in characters.
 
-    numbers: the share of the instance's numbers that this part holds; None where there are too few.
+    numbers: how far this part's numbers are the instance's; None where that has too few.
     """
 
     text: int
@@ -75,13 +76,13 @@ class Finder:
         best: dict[tuple[int, int], Near] = {}
         for r, part, vector in zip(ranked, parts, vectors, strict=True):
             of_window = instances[np.searchsorted(wanted, r.instances)] @ vector
-            for instance, cosine in zip(r.instances, of_window.tolist(), strict=True):
+            for instance, cosine in zip(r.instances, np.round(of_window, DIGITS).tolist(), strict=True):
                 if cosine < SEMANTIC_RECORDED:
                     continue
                 known = best.get((r.text, instance))
                 if known is None or cosine > known.cosine:
-                    numbers = share_held(self._numbers[instance], part)
-                    best[r.text, instance] = Near(r.text, instance, min(1.0, cosine), numbers, r.start, r.end)
+                    numbers = agreement(self._numbers[instance], part)
+                    best[r.text, instance] = Near(r.text, instance, cosine, numbers, r.start, r.end)
         return [best[key] for key in sorted(best)]
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+
+from decontam.analyzers import lower
 
 MIN_NUMBERS = 3  # distinct ones: fewer agree by chance
 
@@ -27,18 +30,27 @@ def numbers_in(text: str) -> frozenset[str]:
     >>> sorted(numbers_in("Twice a day he pays $1,250.50 for a dozen, 3.0 of them"))
     ['12', '1250.5', '2', '3']
     """
-    found = set()
-    for word in _PATTERN.findall(text.lower()):
+    return frozenset(value for _, value in numbers_at(text))
+
+
+def numbers_at(text: str) -> Iterator[tuple[int, str]]:
+    """Each number of a text with the character at which it begins."""
+    for found in _PATTERN.finditer(lower(text)):
+        word = found[0]
         if not word[0].isdigit():
-            found.update([_WORDS[word]] if word in _WORDS else [])
-        else:
-            plain = word.replace(",", "")
-            found.add(plain.rstrip("0").rstrip(".") if "." in plain else plain)
-    return frozenset(found)
+            if word in _WORDS:
+                yield found.start(), _WORDS[word]
+            continue
+        plain = word.replace(",", "")
+        yield found.start(), plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
-def share_held(wanted: frozenset[str], text: str) -> float | None:
-    """The share of some numbers that a text holds; None where they are too few to say anything."""
-    if len(wanted) < MIN_NUMBERS:
+def agreement(asked: frozenset[str], text: str) -> float | None:
+    """How far the numbers of a text are those that an instance asks about: shared ones over all of either.
+
+    None where the instance has too few to say anything.
+    """
+    if len(asked) < MIN_NUMBERS:
         return None
-    return len(wanted & numbers_in(text)) / len(wanted)
+    found = numbers_in(text)
+    return len(asked & found) / len(asked | found)

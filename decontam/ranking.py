@@ -5,7 +5,9 @@ The cosine of two sums of word vectors says little, for all texts are near each 
 - Vectors are *whitened* halfway against a background of general text: what all texts have in common is taken out.
 - From the cosine goes half of how near the instance is to its tenth-nearest other text: an item of a dense subject
   (criminal law, projectile motion) is near to everything on it, and must be nearer than that.
-- The words that both hold, weighted by how rarely test items hold them, must make up a good part of the instance's.
+- The words that both hold, weighted by how rarely texts hold them, must make up a good part of the instance's.
+
+Of a window that holds most numbers of an instance less of both is asked.
 
 A text that is not set aside is no find: the encoder decides.
 """
@@ -25,6 +27,7 @@ import numpy.typing as npt
 
 from decontam.analyzers import lower
 from decontam.encoders import unit
+from decontam.numerals import MIN_NUMBERS, numbers_at, numbers_in
 from decontam.static_embedding import WORD, StaticEmbedding
 from decontam.windows import windows_of
 from tulu_data.recipe import BUNDLED
@@ -32,8 +35,12 @@ from tulu_data.recipe import BUNDLED
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
-RANKED = 0.4  # calibrated cosine
-SHARED = 0.36  # weighted share of an instance's words
+RANKED = 0.3  # calibrated cosine, among a thousand instances
+RANKED_PER_DECADE = 0.08  # more among ten times as many: the nearest of more is nearer by chance
+SHARED = 0.35  # weighted share of an instance's words
+NUMBERED, NUMBERED_PER_DECADE = 0.07, 0.05  # calibrated cosine of a window with an instance's numbers
+NUMBERED_SHARED = 0.22
+NUMBERS_HELD = 0.75  # share of an instance's numbers
 CANDIDATES = 5  # instances of a window
 BLOCK = 256  # texts at once
 COLUMNS = 2048  # instances at once: they, and the scores of a block of texts, stay in the cache
@@ -63,16 +70,22 @@ class Ranking:
         self.static = static
         raw, sizes = self._whole(texts)
         self.kept = np.flatnonzero(sizes >= MIN_WORDS)
-        background, _ = self._whole(background_texts())
+        self.place = {instance: place for place, instance in enumerate(self.kept.tolist())}
+        general = background_texts()
+        background, _ = self._whole(general)
         self.mean, self.whitener = whitening(background)
         instances = self._calibrated(raw[self.kept])
         near_others = neighbourhoods(instances, self._calibrated(background))
         # With a one behind each vector, one product gives the calibrated cosines.
-        rows = np.column_stack([instances, -near_others])
-        self._columns = [np.ascontiguousarray(rows[i : i + COLUMNS].T) for i in range(0, len(rows), COLUMNS)]
+        self._rows = np.column_stack([instances, -near_others])
+        self._columns = [self._rows[i : i + COLUMNS].T.copy() for i in range(0, len(self._rows), COLUMNS)]
+        decades = math.log10(max(1.0, len(self.kept) / 1000))
+        self.ranked, self.numbered = RANKED + decades * RANKED_PER_DECADE, NUMBERED + decades * NUMBERED_PER_DECADE
         self.stems = [stems_of(texts[i]) for i in self.kept.tolist()]
-        holders = Counter(stem for stems in self.stems for stem in stems)
-        self.weights = {stem: math.log((len(self.kept) + 1) / (df + 1)) for stem, df in holders.items()}
+        known = [*self.stems, *map(stems_of, general)]
+        holders = Counter(stem for stems in known for stem in stems)
+        self.weights = {stem: math.log((len(known) + 1) / (df + 1)) for stem, df in holders.items()}
+        self.numbers = NumberIndex([numbers_in(texts[i]) for i in self.kept.tolist()])
         self.totals = [sum(self.weights[s] for s in stems) for stems in self.stems]
 
     def near(self, texts: Sequence[str]) -> list[Ranked]:
@@ -89,33 +102,45 @@ class Ranking:
         words = self.static.words(texts)
         windows = windows_of(texts, words)
         vectors = self._calibrated(unit(self.static.vectors(words, windows.start, windows.end)))
-        spans: dict[int, list[tuple[int, int]]] = {}
-        for w, high, scores in self._high(vectors):
-            text = int(windows.text[w])
-            if text not in spans:
-                spans[text] = [m.span() for m in WORD.finditer(lower(texts[text]))]
-            first = int(words.first[text])
-            start, end = spans[text][windows.start[w] - first][0], spans[text][windows.end[w] - first - 1][1]
-            candidates = self._candidates(high, scores, stems_of(texts[text][start:end]))
-            if candidates:
-                yield Ranked(text, start, end, float(scores.max()), candidates)
-
-    def _high(self, vectors: F32) -> Iterator[tuple[int, I64, F32]]:
-        """Windows with a high score, with the instances (of those kept) that have one, and these scores."""
         rows = np.column_stack([vectors, np.ones(len(vectors), np.float32)])
+        high = self._high(rows)
+        parsed: dict[int, _Parsed] = {}
+        for w, (text, start, end) in enumerate(zip(*(a.tolist() for a in windows), strict=True)):
+            if text not in parsed:
+                parsed[text] = _Parsed(texts[text], list(numbers_at(texts[text])))
+            of_text = parsed[text]
+            if w not in high and len(of_text.numbers) < MIN_NUMBERS:
+                continue
+            first = int(words.first[text])
+            span = of_text.span(start - first, end - first)
+            candidates = self._candidates(rows[w], high.get(w), of_text, span)
+            if candidates:
+                score = float((self._rows[[self.place[i] for i in candidates]] @ rows[w]).max())
+                yield Ranked(text, *span, score, candidates)
+
+    def _high(self, rows: F32) -> dict[int, tuple[I64, F32]]:
+        """Windows with a high score: the instances (of those kept) that have one, and these scores."""
         found: dict[int, list[tuple[I64, F32]]] = {}
         for number, columns in enumerate(self._columns):
             scores = rows @ columns
-            for w in np.flatnonzero(scores.max(axis=1) >= RANKED).tolist():
-                high = np.flatnonzero(scores[w] >= RANKED)
+            for w in np.flatnonzero(scores.max(axis=1) >= self.ranked).tolist():
+                high = np.flatnonzero(scores[w] >= self.ranked)
                 found.setdefault(w, []).append((high + number * COLUMNS, scores[w, high]))
-        for w in sorted(found):
-            high, of_high = (np.concatenate(parts) for parts in zip(*found[w], strict=True))
-            yield w, high, of_high
+        return {w: (np.concatenate([h for h, _ in p]), np.concatenate([s for _, s in p])) for w, p in found.items()}
 
-    def _candidates(self, high: I64, scores: F32, stems: frozenset[str]) -> list[int]:
-        best = high[np.argsort(-scores, kind="stable")[:CANDIDATES]].tolist()
-        return sorted(int(self.kept[i]) for i in best if self._share(i, stems) >= SHARED)
+    def _candidates(self, row: F32, high: tuple[I64, F32] | None, text: _Parsed, span: tuple[int, int]) -> list[int]:
+        """The instances that a window may be, by their vectors and words, or by their numbers."""
+        numbered = self.numbers.held(text.numbers_in(span))
+        if len(numbered):
+            scores = self._rows[numbered] @ row
+            numbered = numbered[scores >= self.numbered][np.argsort(-scores[scores >= self.numbered], kind="stable")]
+        if high is None and not len(numbered):
+            return []
+        stems = stems_of(text.text[span[0] : span[1]])
+        best = high[0][np.argsort(-high[1], kind="stable")[:CANDIDATES]].tolist() if high else []
+        found = {int(self.kept[i]) for i in best if self._share(i, stems) >= SHARED}
+        found |= {int(self.kept[i]) for i in numbered[:CANDIDATES].tolist() if self._share(i, stems) >= NUMBERED_SHARED}
+        return sorted(found)
 
     def _share(self, instance: int, stems: frozenset[str]) -> float:
         total = self.totals[instance]
@@ -134,6 +159,47 @@ class Ranking:
 
     def _calibrated(self, vectors: F32) -> F32:
         return unit((vectors - self.mean) @ self.whitener)
+
+
+class _Parsed:
+    """A text of a batch: where its words and its numbers stand."""
+
+    def __init__(self, text: str, numbers: list[tuple[int, str]]) -> None:
+        self.text = text
+        self.numbers = numbers
+        self._spans: list[tuple[int, int]] | None = None
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """The words `[start, end)` in characters."""
+        if self._spans is None:
+            self._spans = [m.span() for m in WORD.finditer(lower(self.text))]
+        return self._spans[start][0], self._spans[end - 1][1]
+
+    def numbers_in(self, span: tuple[int, int]) -> frozenset[str]:
+        """The numbers of a part."""
+        return frozenset(value for at, value in self.numbers if span[0] <= at < span[1])
+
+
+class NumberIndex:
+    """Which of the instances' numbers a text holds."""
+
+    def __init__(self, numbers: Sequence[frozenset[str]]) -> None:
+        enough = [i for i, n in enumerate(numbers) if len(n) >= MIN_NUMBERS]
+        holders: dict[str, list[int]] = {}
+        for i in enough:
+            for value in numbers[i]:
+                holders.setdefault(value, []).append(i)
+        self._holders = {value: np.array(of_value, np.int64) for value, of_value in holders.items()}
+        self._needed = np.full(len(numbers), np.iinfo(np.int64).max)
+        self._needed[enough] = [max(MIN_NUMBERS, math.ceil(NUMBERS_HELD * len(numbers[i]))) for i in enough]
+
+    def held(self, numbers: frozenset[str]) -> I64:
+        """The instances most of whose numbers are among these."""
+        lists = [self._holders[value] for value in sorted(numbers) if value in self._holders]
+        if len(lists) < MIN_NUMBERS:
+            return np.zeros(0, np.int64)
+        counts = np.bincount(np.concatenate(lists), minlength=len(self._needed))
+        return np.flatnonzero(counts >= self._needed)
 
 
 def whitening(background: F32) -> tuple[F32, F32]:

@@ -222,6 +222,8 @@ def _load_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if (folder / "pairs.parquet").is_file():
+            raise InputError(f"{path}: is missing; run tulu audit again") from None
         raise InputError(f"{folder}: holds no audit (manifest.json is missing); run tulu audit") from None
     except (OSError, ValueError) as e:
         raise InputError(f"{path}: cannot be read ({e}); run tulu audit again") from None

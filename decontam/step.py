@@ -35,6 +35,7 @@ class Section(Settings, Policy):
     """What is compared, what counts and is dropped, and the suites it is held against."""
 
     suites: list[str] = Field(min_length=1, description="suites, collections or files of them; see registry")
+    gate: bool = Field(default=False, description="stop where the policy is broken, with exit code 3")
     judge: Judge | None = Field(default=None, description="a model that is asked about pairs near in meaning")
     suites_root: str | None = Field(default=None, description="where the suites' paths start, instead of their files")
 
@@ -46,6 +47,7 @@ class Prepared(NamedTuple):
     policy: Policy
     suites: list[Suite]
     judge: Judge | None = None
+    gate: bool = False
 
 
 def validate(data: Mapping[str, Any], place: str, root: Path, *, under: str = "decontaminate") -> Prepared:
@@ -64,7 +66,9 @@ def validate(data: Mapping[str, Any], place: str, root: Path, *, under: str = "d
         raise RecipeError(f"{place}: {under}.{e}" if under else f"{place}: {e}") from None
     base = None if section.suites_root is None else root / Path(section.suites_root).expanduser()
     at = f"{place}: {under}.suites" if under else f"{place}: suites"
-    return Prepared(settings, policy, read_suites(find_suites(section.suites, root, base, at)), section.judge)
+    return Prepared(
+        settings, policy, read_suites(find_suites(section.suites, root, base, at)), section.judge, section.gate
+    )
 
 
 def find_audit(prepared: Prepared, versions: Sequence[Version], store: Store) -> Path | None:
@@ -200,18 +204,36 @@ def drop(
     return dropping.drop(Audit.load(audit_folder), version, store, name, progress=progress, origin=origin)
 
 
+def load_audit(folder: Path) -> Audit:
+    """The audit in a folder, with the marks beside it."""
+    return Audit.load(folder)
+
+
+def gated(prepared: Prepared) -> bool:
+    """Whether the section asks for the gate."""
+    return prepared.gate
+
+
 def check_gate(audit_folder: Path) -> None:
-    """`GateError` in one line where any set overlaps a suite: the worst pairs, and where to look."""
-    evals = Audit.load(audit_folder).evals.to_pylist()
-    found = sorted((e for e in evals if e["flagged"]), key=lambda e: -e["share"])
-    if found:
-        named = [_overlap(e) for e in found[:GATE_SHOWN]]
-        more = f" and {len(found) - GATE_SHOWN} more" if len(found) > GATE_SHOWN else ""
-        raise GateError(f"gate: {', '.join(named)}{more}; look with: tulu show {audit_folder}")
+    """`GateError` in one line where the policy is broken: the worst sets and suites, and where to look.
+
+    Broken is a policy for which rows or sets would have to be dropped, or pairs are undecided; the policy none, which
+    drops nothing, where anything overlaps.
+    """
+    audit = Audit.load(audit_folder)
+    drops = audit.policy.policy != "none"
+    broken = [e for e in audit.evals.to_pylist() if (e["verdict"] != "clean" if drops else e["flagged"])]
+    if broken:
+        worst_first = sorted(broken, key=lambda e: -e["share"])
+        named = [_overlap(e) for e in worst_first[:GATE_SHOWN]]
+        more = f" and {len(broken) - GATE_SHOWN} more" if len(broken) > GATE_SHOWN else ""
+        raise GateError(f"gate: {', '.join(named)}{more}; look with: tulu review {audit_folder}")
 
 
 def _overlap(entry: Mapping[str, Any]) -> str:
-    return f"{entry['set']} overlaps {entry['flagged']:,} of {entry['instances']:,} instances of {entry['suite']}"
+    undecided = f" and {entry['undecided']:,} are undecided" if entry["undecided"] else ""
+    found = f"{entry['set']} overlaps {entry['flagged']:,} of {entry['instances']:,} instances of {entry['suite']}"
+    return found + undecided
 
 
 def write_page(path: Path, html: str) -> None:

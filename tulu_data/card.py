@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from tulu_data.licenses import KNOWN
 from tulu_data.manifest import Manifest
-from tulu_data.tables import printable
+from tulu_data.tables import percent, printable
 from tulu_data.tally import UNSTATED
 
 
@@ -72,19 +73,45 @@ def _steps(described: Manifest) -> str:
 
 
 def _decontamination(described: Manifest) -> str:
+    """Against what, how, and how much: a paragraph and a table for each set that was audited."""
     if not described.decontamination:
         return "Not decontaminated: no audit is on record."
-    rows = [
-        [
-            record["set"],
-            record["rows_in"],
-            record["rows_dropped"],
-            record["policy"],
-            record["audit"],
-            ", ".join(suite["id"] for suite in record["suites"]),
-        ]
-        for record in described.decontamination
-    ]
-    table = _table(["set", "rows in", "dropped", "policy", "audit", "against"], rows)
     bare = sorted(set(described.logical.sources) - {r["set"] for r in described.decontamination})
-    return table + (f"\n\nWithout a record: {', '.join(bare)}." if bare else "")
+    rest = [f"Without a record: {', '.join(map(_cell, bare))}."] if bare else []
+    return "\n\n".join([*(_record(r) for r in described.decontamination), *rest])
+
+
+def _record(record: Mapping[str, Any]) -> str:
+    suites, marks, judge = record["suites"], record.get("marks"), record.get("judge")
+    count, rows, gone = sum(s["instances"] for s in suites), record["rows_in"], record["rows_dropped"]
+    whose = "turns of all roles" if record["roles"] == "all" else f"{record['roles']} turns"
+    said = [
+        f"**{_cell(record['set'])}**: {gone:,} of {rows:,} rows ({percent(gone, rows)}) were dropped. "
+        f"Held against {count:,} instances of {len(suites)} suites: {record['n']}-grams of `{record['analyzer']}`, "
+        f"{whose}, layers {', '.join(record['layers'])}, policy `{record['policy']}` "
+        f"({record['engine']}, audit `{record['audit']}`).",
+        *([f"A reviewer marked {marks['true']:,} matches true and {marks['false']:,} false."] if marks else []),
+        *([f"Of {judge['asked']:,} pairs near in meaning {_cell(judge['model'])} was asked."] if judge else []),
+    ]
+    found = [s for s in suites if s["flagged"] or s.get("rows_dropped")]
+    clean = [_cell(s["id"]) for s in suites if s not in found]
+    parts = [" ".join(said)]
+    if found:
+        header = [
+            "suite",
+            "group",
+            "instances",
+            "overlap",
+            "% of the eval overlapped",
+            "rows dropped",
+            "% of the set removed",
+        ]
+        parts.append(_table(header, [_overlapped(s, rows) for s in found]))
+    return "\n\n".join([*parts, *([f"No overlap that counts with {', '.join(clean)}."] if clean else [])])
+
+
+def _overlapped(suite: Mapping[str, Any], rows: int) -> list[Any]:
+    """As in Tables 8 and 37 of arXiv 2411.15124: the share of the set that goes, and of the suite that was in it."""
+    dropped = suite.get("rows_dropped", 0)
+    shares = percent(suite["flagged"], suite["instances"]), percent(dropped, rows)
+    return [suite["id"], suite["group"], suite["instances"], suite["flagged"], shares[0], dropped, shares[1]]

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tulu_data import ingestion
 from tulu_data import mixture as mixing
@@ -53,6 +52,15 @@ class Decontamination(Protocol):
         self, settings: Any, versions: Sequence[Version], store: Store, *, workers: int, progress: Progress
     ) -> Path:
         """Audits the versions together and saves the result in the store; its folder."""
+
+    def load_audit(self, folder: Path) -> Audited:
+        """A saved audit."""
+
+    def check_gate(self, audit: Path) -> None:
+        """`GateError` where the audit's policy is broken."""
+
+    def gated(self, settings: Any) -> bool:
+        """Whether the section asks for the gate."""
 
     def marks_digest(self, audit: Path) -> str | None:
         """What identifies the marks of who reviewed it; None where nobody did."""
@@ -125,6 +133,8 @@ class _Runner:
         result.clean = dict(result.sources)
         if decontam is not None:
             result.audit = self._audit(decontam, settings)
+            if result.audit is not None and decontam.gated(settings):
+                decontam.check_gate(result.audit)
             for name in self.recipe.sources if action != "drop" else [wanted]:
                 result.clean[name] = self._drop(decontam, name)
         if action == "mix" and self.recipe.mix is not None:
@@ -293,9 +303,26 @@ class _Runner:
         return Origin(recipe=data, root=str(self.loaded.root), step=step)
 
 
-def load_evals(audit: Path) -> pa.Table:
-    """The verdicts of a saved audit, per training set and suite."""
-    return pq.read_table(audit / "evals.parquet")
+class Audited(Protocol):
+    """A saved audit, with the marks of who reviewed it."""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was held against what, and how."""
+
+    @property
+    def evals(self) -> pa.Table:
+        """The verdicts per training set and suite."""
+
+    @property
+    def pairs(self) -> pa.Table:
+        """The messages and instances that have anything in common."""
+
+
+def load_audit(folder: Path) -> Audited:
+    """The audit in a folder; `InputError` in one line where it is damaged."""
+    decontam: Decontamination = import_module(STEPS["decontaminate"])
+    return decontam.load_audit(folder)
 
 
 def source_of(loaded: Loaded, name: str) -> ingestion.Source:

@@ -131,7 +131,7 @@ def test_the_gate_says_which_suite_how_many_and_where_to_look(place, capsys):
     assert (code, bool(out)) == (3, True)
     assert err == (
         "error: gate: train overlaps 3 of 4 instances of two, train overlaps 2 of 60 instances of one; "
-        "look with: tulu show found\n"
+        "look with: tulu review found\n"
     )
     write_lines(place / "clean.jsonl", chats(["Is there nothing here?"]))
     assert audit(capsys, "clean.jsonl", "--gate")[0] == 0
@@ -141,7 +141,7 @@ def test_the_gate_names_the_worst_only(place, capsys):
     for i in range(4):
         write_lines(place / f"t{i}.jsonl", chats(QUESTIONS[: i + 3]))
     audit(capsys, *(f"t{i}.jsonl" for i in range(4)))
-    with pytest.raises(GateError, match=r"of two and 5 more; look with: tulu show \S+$"):
+    with pytest.raises(GateError, match=r"of two and 5 more; look with: tulu review \S+$"):
         step.check_gate(stored_audit(place))
 
 

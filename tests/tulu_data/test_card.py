@@ -39,3 +39,31 @@ def test_a_hostile_licence_is_inert_in_the_card(store, make_version, make_rows):
 def test_the_card_says_against_what_the_rows_were_checked_or_that_they_were_not(store, make_version):
     bare = render(make_version(store, "gsm", ["q"]).manifest)
     assert "Not decontaminated: no audit is on record." in bare
+
+
+def test_the_card_has_a_table_like_the_papers_of_what_overlapped_and_what_went(store, make_version):
+    suite = {"group": "dev", "digest": "0", "contaminated": False, "verdict": "drop rows"}
+    record = {
+        "set": "gsm",
+        "rows_in": 200,
+        "rows_dropped": 7,
+        "n": 8,
+        "analyzer": "unicode/1",
+        "roles": "user",
+        "layers": ["exact", "informative"],
+        "policy": "rows",
+        "engine": "tulu-decontam/2",
+        "audit": "ta1-1",
+        "marks": {"true": 2, "false": 1, "digest": "0"},
+        "suites": [
+            suite | {"id": "math", "instances": 500, "flagged": 91, "rows_dropped": 7},
+            suite | {"id": "mm|lu", "instances": 1000, "flagged": 0, "rows_dropped": 0},
+        ],
+    }
+    manifest = make_version(store, "gsm", ["q"]).manifest
+    text = render(manifest.model_copy(update={"decontamination": [record]}))
+    assert "**gsm**: 7 of 200 rows (3.50 %) were dropped. Held against 1,500 instances of 2 suites" in text
+    assert "8-grams of `unicode/1`, user turns, layers exact, informative, policy `rows`" in text
+    assert "A reviewer marked 2 matches true and 1 false." in text
+    assert "| math | dev | 500 | 91 | 18.20 % | 7 | 3.50 % |" in text
+    assert "No overlap that counts with mm\\|lu." in text

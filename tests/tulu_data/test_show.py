@@ -102,9 +102,13 @@ def test_a_damaged_audit_is_one_line(audited, tulu, name, junk, problem):
 
 def test_an_audit_of_other_columns_or_keys_is_one_line(audited, tulu):
     write_table(audited / "pairs.parquet", pa.table({"set": ["a"]}))
-    assert tulu("show", audited)[2].endswith("/pairs.parquet: has no column 'row_id'; run tulu audit again\n")
+    assert tulu("show", audited)[2].endswith(
+        "/pairs.parquet: has other columns than this version writes; run tulu audit again\n"
+    )
     (audited / "manifest.json").write_text("[]")
-    assert tulu("show", audited)[2].endswith("/manifest.json: has no 'id'; run tulu audit again\n")
+    assert tulu("show", audited)[2].endswith(
+        "/manifest.json: format is None, not 'tulu-audit/3'; run tulu audit again\n"
+    )
 
 
 def test_hostile_text_in_an_audit_is_shown_not_obeyed(audited, tulu):

@@ -64,20 +64,20 @@ def command(
 
 
 def _as_json(result: Run) -> dict[str, Any]:
-    from tulu_data.pipeline import load_evals
+    from tulu_data.pipeline import load_audit
 
     return {
         "recipe": result.recipe,
         "steps": [step._asdict() for step in result.steps],
         "audit": str(result.audit) if result.audit else None,
-        "evals": load_evals(result.audit).to_pylist() if result.audit else None,
+        "evals": load_audit(result.audit).evals.to_pylist() if result.audit else None,
         "mixture": result.mixture.ref if result.mixture else None,
         "rows": result.mixture.rows if result.mixture else None,
     }
 
 
 def _print(result: Run, *, dry_run: bool) -> None:
-    from tulu_data.pipeline import load_evals
+    from tulu_data.pipeline import load_audit
     from tulu_data.tables import print_table
 
     rows = [(s.step, s.status, s.result, s.rows, round(s.seconds, 1)) for s in result.steps]
@@ -86,8 +86,8 @@ def _print(result: Run, *, dry_run: bool) -> None:
     if result.audit:
         from tulu_data.commands.show import print_evals
 
-        print_evals(load_evals(result.audit), overlaps_only=True)
-        click.echo(f"Every match: tulu show {result.audit}\n")
+        print_evals(load_audit(result.audit).evals, overlaps_only=True)
+        click.echo(f"Every match: tulu page {result.audit}\n")
     if result.plan:
         parts = [(p.part.name, p.available, len(p.rows), p.tokens) for p in result.plan.parts]
         print_table("Mixture, as planned", ["part", "available", "rows", "tokens"], parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 
 PAIRS_SHOWN, DROPS_SHOWN = 20, 50  # in a table; --json holds all
 AUDIT_TABLES = ("evals.parquet", "pairs.parquet", "rows.parquet")
-AUDIT_KEYS = ("id", "settings", "policy", "suites", "suite_overlaps", "totals")
-LAYERS = ("exact", "tulu3", "informative", "fuzzy", "any")  # of an audit
-EVAL_COLUMNS = (
-    *("set", "suite", "group", "instances", "short_instances", "flagged", "verdict"),
-    *(f"flagged_{layer}" for layer in LAYERS),
-)
+LAYERS = ("exact", "tulu3", "informative", "fuzzy", "semantic", "any")  # of an audit
+LAYER_HEADS = {"informative": "inform", "semantic": "mean"}  # short: eighty columns hold most tables
 PAIR_COLUMNS = ("row_id", "suite", "instance_id", "layers", "coverage", "train_snippet", "eval_snippet")
 
 
@@ -166,20 +162,22 @@ def print_evals(evals: pa.Table, *, overlaps_only: bool = False) -> None:
     from tulu_data.tables import percent, print_table
 
     listed = evals.to_pylist()
+    layers = [layer for layer in LAYERS if layer != "semantic" or any(e["flagged_semantic"] for e in listed)]
     found = [
         (
             e["set"],
             e["suite"],
             f"{e['flagged']:,}/{e['instances']:,}",
             percent(e["flagged"], e["instances"]),
-            *(e[f"flagged_{layer}"] for layer in LAYERS),
+            *(e[f"flagged_{layer}"] for layer in layers),
             e["verdict"],
         )
         for e in listed
-        if not overlaps_only or any(e[f"flagged_{layer}"] for layer in LAYERS)
+        if not overlaps_only or any(e[f"flagged_{layer}"] for layer in layers)
     ]
     if found:
-        header = ["set", "suite", "overlap", "share", "exact", "tulu3", "inform", "fuzzy", "any", "verdict"]
+        heads = [LAYER_HEADS.get(layer, layer) for layer in layers]
+        header = ["set", "suite", "overlap", "share", *heads, "verdict"]
         print_table("Audit: evaluation instances that overlap each set", header, found)
     if len(found) < len(listed):
         click.echo(f"No overlap in {len(listed) - len(found)} of {len(listed)} pairs of set and suite.")
@@ -204,11 +202,11 @@ def print_audit(
 
     `n_pairs` limits the pairs, 0 for all: 20 in the table and all as JSON where it is None.
     """
+    from tulu_data.pipeline import load_audit
     from tulu_data.tables import print_json
 
-    manifest = _audit_manifest(folder / "manifest.json")
-    evals = _audit_table(folder / "evals.parquet", EVAL_COLUMNS)
-    pairs = _audit_table(folder / "pairs.parquet", ("set", *PAIR_COLUMNS))
+    audit = load_audit(folder)
+    manifest, evals, pairs = audit.manifest, audit.evals, audit.pairs
     for column, wanted in (("set", set_name), ("suite", suite)):
         if wanted is not None:
             evals, pairs = _only(folder, column, wanted, evals, pairs)
@@ -220,6 +218,9 @@ def print_audit(
     _print_short(evals, manifest)
     _print_repeats(manifest, suite)
     _print_pairs(pairs, PAIRS_SHOWN if n_pairs is None else n_pairs)
+    marks = manifest["marks"]
+    if marks:
+        click.echo(f"Reviewed: {marks['true']:,} pairs are marked true, {marks['false']:,} false.")
     click.echo(folder)
 
 
@@ -280,33 +281,6 @@ def _pair_cell(column: str, value: Any) -> Any:
     if column == "layers":
         return " ".join(value)
     return f"{value:.2f}" if column == "coverage" else value
-
-
-def _audit_manifest(path: Path) -> dict[str, Any]:
-    import json
-
-    from tulu_data.errors import InputError
-
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing; run tulu audit again") from None
-    except (OSError, ValueError) as e:
-        raise InputError(f"{path}: cannot be read ({e}); run tulu audit again") from None
-    missing = [key for key in AUDIT_KEYS if not isinstance(manifest, dict) or key not in manifest]
-    if missing:
-        raise InputError(f"{path}: has no {missing[0]!r}; run tulu audit again")
-    return dict(manifest)
-
-
-def _audit_table(path: Path, columns: Sequence[str]) -> pa.Table:
-    from tulu_data.errors import InputError
-
-    table = _read_table(path, "tulu audit again")
-    missing = [c for c in columns if c not in table.column_names]
-    if missing:
-        raise InputError(f"{path}: has no column {missing[0]!r}; run tulu audit again")
-    return table
 
 
 def _read_table(path: Path, remedy: str) -> pa.Table:
