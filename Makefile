@@ -21,5 +21,6 @@ lint: .venv-dev/installed
 
 .venv-dev/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-dev
+	.venv-dev/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
 	.venv-dev/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@

@@ -120,22 +120,20 @@ def rate(run: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> float:
 
 
 def speed(finders: dict[str, Finder], sets: dict[str, list[str]], rounds: int) -> None:
+    encoder = next(iter(finders.values())).encoder
     for name, texts in sets.items():
         some = texts[:SPEED_TEXTS]
         rates: defaultdict[str, list[float]] = defaultdict(list)
         for _ in range(rounds):
-            rates["encoder on every text"].append(
-                rate(next(iter(finders.values())).encoder.encode, some[:ENCODED_TEXTS])
-            )
+            rates["encoder on every text"].append(rate(encoder.encode, some[:ENCODED_TEXTS]))
             for which, finder in finders.items():
                 rates[f"first stage, {which}"].append(rate(finder.ranking.near, some))
                 rates[f"whole cascade, {which}"].append(rate(finder.find, some))
         base = median(rates["encoder on every text"])
         size = sum(map(len, some)) / len(some)
         for stage, measured in rates.items():
-            print(
-                f"    {name} ({size:.0f} characters)  {stage:34} {median(measured):9,.0f} texts/s/core {median(measured) / base:7.1f}×"
-            )
+            what = f"{name} ({size:.0f} characters)  {stage:34}"
+            print(f"    {what} {median(measured):9,.0f} texts/s/core {median(measured) / base:7.1f}×")
 
 
 def main() -> None:

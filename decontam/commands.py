@@ -65,7 +65,7 @@ def policy_options(command: F) -> F:
         click.option(
             "--semantic-threshold",
             type=float,
-            default=0.8,
+            default=0.78,
             show_default=True,
             help="semantic fires from this cosine on; less where the numbers agree, more where they do not.",
         ),

@@ -83,29 +83,24 @@ def _decontamination(described: Manifest) -> str:
 
 def _record(record: Mapping[str, Any]) -> str:
     suites, marks, judge = record["suites"], record.get("marks"), record.get("judge")
-    count, rows, gone = sum(s["instances"] for s in suites), record["rows_in"], record["rows_dropped"]
-    whose = "turns of all roles" if record["roles"] == "all" else f"{record['roles']} turns"
+    count, rows, gone = sum(s.get("instances", 0) for s in suites), record["rows_in"], record["rows_dropped"]
+    how = [
+        *([f"{record['n']}-grams of `{record['analyzer']}`"] if "analyzer" in record else []),
+        *([f"turns of role {record['roles']}"] if "roles" in record else []),
+        *([f"layers {', '.join(record['layers'])}"] if "layers" in record else []),
+        f"policy `{record['policy']}`, audit `{record['audit']}`",
+    ]
     said = [
         f"**{_cell(record['set'])}**: {gone:,} of {rows:,} rows ({percent(gone, rows)}) were dropped. "
-        f"Held against {count:,} instances of {len(suites)} suites: {record['n']}-grams of `{record['analyzer']}`, "
-        f"{whose}, layers {', '.join(record['layers'])}, policy `{record['policy']}` "
-        f"({record['engine']}, audit `{record['audit']}`).",
+        f"Held against {count:,} instances of {len(suites)} suites: {', '.join(how)}.",
         *([f"A reviewer marked {marks['true']:,} matches true and {marks['false']:,} false."] if marks else []),
-        *([f"Of {judge['asked']:,} pairs near in meaning {_cell(judge['model'])} was asked."] if judge else []),
+        *([f"About {judge['asked']:,} pairs near in meaning {_cell(judge['model'])} was asked."] if judge else []),
     ]
-    found = [s for s in suites if s["flagged"] or s.get("rows_dropped")]
+    found = [s for s in suites if s.get("flagged") or s.get("rows_dropped")]
     clean = [_cell(s["id"]) for s in suites if s not in found]
     parts = [" ".join(said)]
     if found:
-        header = [
-            "suite",
-            "group",
-            "instances",
-            "overlap",
-            "% of the eval overlapped",
-            "rows dropped",
-            "% of the set removed",
-        ]
+        header = ["suite", "group", "instances", "overlap", "of the suite", "rows dropped", "of the set"]
         parts.append(_table(header, [_overlapped(s, rows) for s in found]))
     return "\n\n".join([*parts, *([f"No overlap that counts with {', '.join(clean)}."] if clean else [])])
 

@@ -18,7 +18,7 @@ from tulu_data.store import Store
 
 MEANING = Policy(layers=("exact", "informative", "semantic"))
 SAME, DIFFERENT = json.dumps({"verdict": "same"}), json.dumps({"verdict": "different"})
-COSINES = [0.95, 0.9, 0.75, 0.72]  # of the pairs; from 0.8 on they count
+COSINES = [0.95, 0.9, 0.75, 0.72]  # of the pairs; from 0.78 on they count
 ITEMS = [f"item {i} asks what grows under the {i} tall pines of the northern ridge" for i in range(4)]
 
 

@@ -293,7 +293,7 @@ def test_another_audit_is_never_overwritten(small, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("manifest.json", None, r"^\S+/a: holds no audit \(manifest\.json is missing\); run tulu audit$"),
+        ("manifest.json", None, r"^\S+/manifest\.json: is missing; run tulu audit again$"),
         ("manifest.json", b"{", r"^\S+/manifest\.json: cannot be read \([^\n]+\); run tulu audit again$"),
         ("manifest.json", b"{}", r"^\S+: format is None, not 'tulu-audit/3'; run tulu audit again$"),
         (
@@ -406,3 +406,8 @@ def test_an_audit_of_other_rows_is_refused(small, make_set):
         leaving(found, changed)
     with pytest.raises(InputError, match=r"does not cover 'tran'; did you mean 'train'\?$"):
         drops_table(found, make_set("tran", ["nothing"]))
+
+
+def test_a_folder_without_an_audit_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"^\S+: holds no audit \(manifest\.json is missing\); run tulu audit$"):
+        Audit.load(tmp_path)

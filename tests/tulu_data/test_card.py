@@ -63,7 +63,7 @@ def test_the_card_has_a_table_like_the_papers_of_what_overlapped_and_what_went(s
     manifest = make_version(store, "gsm", ["q"]).manifest
     text = render(manifest.model_copy(update={"decontamination": [record]}))
     assert "**gsm**: 7 of 200 rows (3.50 %) were dropped. Held against 1,500 instances of 2 suites" in text
-    assert "8-grams of `unicode/1`, user turns, layers exact, informative, policy `rows`" in text
+    assert "8-grams of `unicode/1`, turns of role user, layers exact, informative, policy `rows`" in text
     assert "A reviewer marked 2 matches true and 1 false." in text
     assert "| math | dev | 500 | 91 | 18.20 % | 7 | 3.50 % |" in text
     assert "No overlap that counts with mm\\|lu." in text
