@@ -76,7 +76,8 @@ class Finder:
         best: dict[tuple[int, int], Near] = {}
         for r, part, vector in zip(ranked, parts, vectors, strict=True):
             of_window = instances[np.searchsorted(wanted, r.instances)] @ vector
-            for instance, cosine in zip(r.instances, np.round(of_window, DIGITS).tolist(), strict=True):
+            rounded = np.round(of_window.astype(np.float64), DIGITS).tolist()
+            for instance, cosine in zip(r.instances, rounded, strict=True):
                 if cosine < SEMANTIC_RECORDED:
                     continue
                 known = best.get((r.text, instance))

@@ -32,7 +32,7 @@ FORMAT = "tulu-audit/3"
 
 MANIFEST_KEYS = (
     *("id", "scan", "engine", "analyzer", "settings", "policy"),
-    *("suites", "sets", "suite_overlaps", "totals"),
+    *("suites", "sets", "suite_overlaps", "totals", "semantic", "judge"),
 )
 PAIRS = FOUND.append(pa.field("layers", pa.list_(pa.string()))).append(pa.field("mark", pa.string()))
 """What was found, all layers that fire, chosen or not, and what a person said of it: true, false or null."""
@@ -233,6 +233,8 @@ def _load_manifest(folder: Path) -> dict[str, Any]:
     missing = [key for key in MANIFEST_KEYS if key not in manifest]
     if missing:
         raise InputError(f"{path}: has no {missing[0]!r}; run tulu audit again")
+    if manifest["engine"] != ENGINE:
+        raise InputError(f"{path}: made by engine {manifest['engine']}, not {ENGINE}; run tulu audit again")
     return dict(manifest)
 
 

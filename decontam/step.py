@@ -93,6 +93,8 @@ def audit(
     An audit that is stored whole is not made again; a damaged one is, and one that a model left undecided is asked
     about again. Of the same scan under another policy the pairs are taken. A killed audit is continued.
     """
+    if prepared.settings.semantic is not None and "semantic" not in prepared.policy.layers:
+        progress.note("semantic matches are shown and do not count; they do with --layers exact,informative,semantic")
     stored = find_audit(prepared, versions, store)
     if stored is not None and not _undecided(stored):
         return stored

@@ -133,7 +133,7 @@ class _Runner:
         result.clean = dict(result.sources)
         if decontam is not None:
             result.audit = self._audit(decontam, settings)
-            if result.audit is not None and decontam.gated(settings):
+            if result.audit is not None and decontam.gated(settings) and not self.dry_run:
                 decontam.check_gate(result.audit)
             for name in self.recipe.sources if action != "drop" else [wanted]:
                 result.clean[name] = self._drop(decontam, name)

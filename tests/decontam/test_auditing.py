@@ -8,7 +8,7 @@ from decontam import auditing
 from decontam.auditing import audit, scan_id
 from decontam.dropping import decontamination_record, drops_table, kept_mask, leaving
 from decontam.evidence import SNIPPET_CHARS, snippet
-from decontam.result import Audit, audit_id
+from decontam.result import ENGINE, Audit, audit_id
 from decontam.verdicts import Policy, Settings
 from tulu_data.errors import InputError, RecipeError, StoreError, UsageError
 from tulu_data.parquet import write_table
@@ -411,3 +411,13 @@ def test_an_audit_of_other_rows_is_refused(small, make_set):
 def test_a_folder_without_an_audit_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"^\S+: holds no audit \(manifest\.json is missing\); run tulu audit$"):
         Audit.load(tmp_path)
+
+
+def test_an_audit_of_another_engine_is_one_line(small, tmp_path):
+    folder = audit([small[0]], small[1]).save(tmp_path / "a")
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace(ENGINE, "tulu-decontam/1"))
+    with pytest.raises(
+        InputError, match=rf"^{path}: made by engine tulu-decontam/1, not {ENGINE}; run tulu audit again$"
+    ):
+        Audit.load(folder)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from tulu_data import ingestion
 from tulu_data import recipe as recipes
+from tulu_data.cli import cli
 from tulu_data.errors import GateError, InputError, StoreError
 from tulu_data.pipeline import run
 from tulu_data.reproduce import reproduce
@@ -239,6 +241,41 @@ def test_an_expectation_that_fails_leaves_the_last_mixture_alone(tmp_path, recor
     with pytest.raises(GateError, match=r"expect\.rows: 7 expected, the mixture has"):
         run(write_recipe(tmp_path, records, seed=5, expect={"rows": 7}), store)
     assert store.latest("mixed") == made.ref
+
+
+def test_a_gate_stops_the_run_before_anything_is_dropped_and_says_where_to_look(tmp_path, records):
+    store = Store(tmp_path / "s")
+    loaded = write_recipe(tmp_path, records, decontaminate={"suites": ["suites.yaml"], "gate": True})
+    message = r"^gate: a overlaps 3 of 3 instances of items, .*; look with: tulu review \S+$"
+    with pytest.raises(GateError, match=message) as stop:
+        run(loaded, store)
+    assert stop.value.exit_code == 3
+    assert store.latest("a") is not None
+    assert store.latest("a-clean") is None
+    innocent = [{"prompt": f"what is {i}", "response": "a number"} for i in range(120)]
+    gated = {"suites": ["suites.yaml"], "gate": True}
+    assert run(write_recipe(tmp_path / "c", innocent, innocent[::-1], decontaminate=gated), store).mixture.rows > 0
+
+
+def test_marks_of_a_reviewer_run_the_drop_and_the_mixture_again_and_nothing_else(tmp_path, records):
+    store = Store(tmp_path / "s")
+    loaded = write_recipe(tmp_path, records, mix={"a": {"all": True}, "b": {"all": True}})
+    first = run(loaded, store)
+    command = ["review", first.audit, "--set", "a", "--all", "--mark", "false", "--store", store.root]
+    assert CliRunner().invoke(cli, list(map(str, command))).exit_code == 0
+    second = run(loaded, store)
+    assert {s.step: s.status for s in second.steps} == {
+        "ingest:a": "cached",
+        "ingest:b": "cached",
+        "audit": "cached",
+        "drop:a": "done",
+        "drop:b": "done",
+        "mix": "done",
+    }
+    assert second.clean["a"].rows == 200
+    assert second.clean["b"].rows == first.clean["b"].rows
+    [record] = second.clean["a"].manifest.decontamination
+    assert (record["marks"]["false"], record["rows_dropped"]) == (12, 0)
 
 
 def test_a_cached_version_whose_shard_is_gone_is_named_and_made_anew_once_removed(tmp_path, records):
