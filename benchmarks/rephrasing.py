@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 
 from decontam.corpus import Corpus, join
 from decontam.index import analysed
-from decontam.judging import _shift
+from decontam.judging import numbers_shift
 from decontam.nearness import Finder, Near, finder_of
 from decontam.suites import load_suites, read_suites
 from decontam.verdicts import SEMANTIC_SIMILARITY, Semantic
@@ -59,7 +59,7 @@ class Case(NamedTuple):
 def fires(near: Near) -> bool:
     """Whether the layer fires at its default threshold."""
     numbers = np.array([np.nan if near.numbers is None else near.numbers])
-    return near.cosine >= SEMANTIC_SIMILARITY + float(_shift(numbers)[0])
+    return near.cosine >= SEMANTIC_SIMILARITY + float(numbers_shift(numbers)[0])
 
 
 def corpus_of(data: Path, only: str | None) -> Corpus:

@@ -139,12 +139,12 @@ def _near(pairs: pa.Table, policy: Policy) -> Bools:
     """What a model said that was asked; otherwise, and where it gave no answer, the cosine."""
     cosine = np.nan_to_num(_column(pairs, "semantic"), nan=-1.0)
     said = pairs["judgement"]
-    threshold = policy.semantic_threshold + _shift(_column(pairs, "numbers"))
+    threshold = policy.semantic_threshold + numbers_shift(_column(pairs, "numbers"))
     near: Bools = cosine >= threshold
     return (near & ~_says(said, "different")) | _says(said, "same")
 
 
-def _shift(numbers: F64) -> F64:
+def numbers_shift(numbers: F64) -> F64:
     """How much more cosine pairs need, or less, for what their numbers say; nothing where there are too few."""
     known = np.nan_to_num(numbers, nan=(MOST_NUMBERS + OTHER_NUMBERS) / 2)
     shifts = [SAME_NUMBERS_SHIFT, MOST_NUMBERS_SHIFT, OTHER_NUMBERS_SHIFT]

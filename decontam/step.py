@@ -137,7 +137,7 @@ def _settled(prepared: Prepared, found: Audit, store: Store, progress: Progress)
     """The audit with the opinion of the model that is to be asked, where one is."""
     if prepared.judge is None:
         return found
-    return settle(found, prepared.judge, cache=store.root / "index", progress=progress)
+    return settle(found, prepared.judge, cache=store.root, progress=progress)
 
 
 def save(found: Audit, store: Store) -> Path:

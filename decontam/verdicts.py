@@ -80,6 +80,12 @@ class Settings(Strict):
     floor: float = Field(default=0.0, ge=0, lt=1, description="pairs of no higher coverage leave no evidence")
     roles: Roles = Field(default="user", description="whose turns are matched")
 
+    @field_validator("semantic", mode="before")
+    @classmethod
+    def _yes_or_no(cls, given: Any) -> Any:
+        """`true` stands for the default encoder."""
+        return {True: {}, False: None}[given] if isinstance(given, bool) else given
+
     def reads(self, role: str) -> bool:
         """Whether turns of this role are matched."""
         return self.roles in ("all", role)

@@ -49,7 +49,8 @@ def _unreferenced(store: Store) -> Iterator[Removal]:
             yield Removal(version.path, "no name stands for it", _size(version.path))
     audits = {r["audit"] for ref in kept for m in store.histories(ref) for r in m.decontamination}
     for folder in sorted((store.root / "audits").glob("ta1-*")):
-        if folder.name not in audits:
+        reviewed = (folder / "marks.jsonl").exists()  # what a person said cannot be made again
+        if folder.name not in audits and not reviewed:
             yield Removal(folder, "no kept version records it", _size(folder))
     for folder in sorted((store.root / "scans").glob("ts1-*")):
         yield Removal(folder, "of an audit that was not finished", _size(folder))

@@ -56,6 +56,7 @@ def full(store, make_version):
     assert other_history.build is not None
     audit(store, "ta1-kept")
     audit(store, "ta1-lost")
+    (audit(store, "ta1-reviewed") / "marks.jsonl").write_text("{}\n")
     store.write_json("steps/kept.json", {"version": other_history.ref, "build": other_history.build})
     store.write_json("steps/old.json", {"version": old.ref, "build": None})
     store.write_json("steps/gone.json", {"version": "a@tv1-0", "build": None})
