@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,57 @@ def make_version(make_rows: Callable[..., list[Row]]) -> Callable[..., Version]:
             return build.publish(shards, writer.tally.logical(), tokenizer=tokenizer, **publish)
 
     return make
+
+
+# ------------------------------------------------------------ a browser
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+
+
+@pytest.fixture(scope="module")  # its event loop must not run beside other tests' own
+def browser() -> Iterator[Any]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Opened:
+    """A page in the browser that notes what it asks for and what it complains of."""
+
+    def __init__(self, browser, path, *, fragment="", width=1280, height=900, scheme="light"):
+        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.url = path.as_uri()
+        self.said, self.requests = [], []
+        self.page.on("console", lambda m: self.said.append(m.text))
+        self.page.on("pageerror", lambda e: self.said.append(str(e)))
+        self.page.on("dialog", lambda d: (self.said.append(d.message), d.dismiss()))
+        self.page.on("request", lambda r: self.requests.append(r.url.partition("#")[0]))
+        self.page.goto(self.url + fragment)
+        self.page.wait_for_selector("body[data-ready]")
+
+    def rows(self):
+        return self.page.locator(".row").all_inner_texts()
+
+    def shown(self):
+        return self.page.locator("#detail h3").inner_text()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+
+@pytest.fixture(scope="module")
+def open_page(browser: Any) -> Callable[..., Opened]:
+    """A page's file → it, in the browser."""
+    return partial(Opened, browser)

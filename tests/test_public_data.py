@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from decontam.page import page
+from decontam.result import Audit
 from tulu_data import recipe as recipes
 from tulu_data.pipeline import run
 from tulu_data.store import Store
@@ -171,3 +173,24 @@ def test_agieval_is_reported_to_repeat_math(made):
     manifest = json.loads((made.audit / "manifest.json").read_text())
     overlaps = {tuple(o["suites"]): o["equal"] for o in manifest["suite_overlaps"]}
     assert overlaps["agieval", "math"][0] > 900
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [375, 1440])
+def test_the_page_of_all_of_it_filters_by_cell_links_to_matches_and_fits(made, open_page, tmp_path, width):
+    path = tmp_path / "audit.html"
+    path.write_text(page(Audit.load(made.audit)), encoding="utf-8")
+    with open_page(path, width=width) as opened:
+        assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        opened.page.locator('.cell[data-set="gpteacher"][data-suite="mbpp"]').click()
+        rows = opened.rows()
+        assert rows
+        assert all("mbpp / " in row and "gpteacher" in row for row in rows)
+        opened.page.locator(".row").nth(3).click()
+        where, link = opened.page.locator(".where").first.inner_text(), "#" + opened.page.url.partition("#")[2]
+        assert opened.page.locator("#detail mark.match").count() > 0
+        assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert set(opened.requests) == {opened.url}
+        assert opened.said == []
+    with open_page(path, fragment=link, width=width) as again:
+        assert again.page.locator(".where").first.inner_text() == where

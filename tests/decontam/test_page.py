@@ -1,9 +1,6 @@
 """The page of an audit: what it says equals the tables, and a real browser does with it what a person would."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,11 +14,6 @@ from decontam.result import Audit
 from decontam.verdicts import Policy, Settings
 from tulu_data.progress import Silent
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
 ITEMS = [
     f"on day {i} the ferry to Brakka carries {i} crates of salted herring and {i + 2} sleepy goats" for i in range(8)
 ]
@@ -98,45 +90,6 @@ def test_nothing_of_a_row_stands_in_the_page_as_markup(found):
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-class Opened:
-    """A page in the browser that notes what it asks for and what it complains of."""
-
-    def __init__(self, browser, path, *, fragment="", width=1280, height=900, scheme="light"):
-        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        self.page = self.context.new_page()
-        self.url = path.as_uri()
-        self.said, self.requests = [], []
-        self.page.on("console", lambda m: self.said.append(m.text))
-        self.page.on("pageerror", lambda e: self.said.append(str(e)))
-        self.page.on("dialog", lambda d: (self.said.append(d.message), d.dismiss()))
-        self.page.on("request", lambda r: self.requests.append(r.url.partition("#")[0]))
-        self.page.goto(self.url + fragment)
-        self.page.wait_for_selector("body[data-ready]")
-
-    def rows(self):
-        return self.page.locator(".row").all_inner_texts()
-
-    def shown(self):
-        return self.page.locator("#detail h3").inner_text()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.context.close()
-
-
-@pytest.fixture(scope="module")
 def written(found, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "audit.html"
     path.write_text(page(found), encoding="utf-8")
@@ -144,8 +97,8 @@ def written(found, tmp_path_factory):
 
 
 @pytest.mark.browser
-def test_the_page_asks_for_nothing_but_itself_and_complains_of_nothing(browser, written):
-    with Opened(browser, written) as opened:
+def test_the_page_asks_for_nothing_but_itself_and_complains_of_nothing(open_page, written):
+    with open_page(written) as opened:
         opened.page.locator(".row").nth(1).click()
         opened.page.keyboard.press("j")
         assert set(opened.requests) == {opened.url}
@@ -153,8 +106,8 @@ def test_the_page_asks_for_nothing_but_itself_and_complains_of_nothing(browser, 
 
 
 @pytest.mark.browser
-def test_a_click_on_a_cell_filters_the_matches(browser, written):
-    with Opened(browser, written) as opened:
+def test_a_click_on_a_cell_filters_the_matches(open_page, written):
+    with open_page(written) as opened:
         before = len(opened.rows())
         opened.page.locator('.cell[data-set="goats </script>"][data-suite="ferries"]').click()
         assert 0 < len(opened.rows()) < before
@@ -165,21 +118,21 @@ def test_a_click_on_a_cell_filters_the_matches(browser, written):
 
 
 @pytest.mark.browser
-def test_a_deep_link_opens_its_match_and_its_filters(browser, written):
-    with Opened(browser, written) as opened:
+def test_a_deep_link_opens_its_match_and_its_filters(open_page, written):
+    with open_page(written) as opened:
         opened.page.locator("#f-suite").select_option("ferries")
         opened.page.locator(".row").nth(2).click()
         name, fragment = opened.shown(), "#" + opened.page.url.partition("#")[2]
         where = opened.page.locator(".where").first.inner_text()
-    with Opened(browser, written, fragment=fragment) as again:
+    with open_page(written, fragment=fragment) as again:
         assert again.shown() == name
         assert again.page.locator(".where").first.inner_text() == where
         assert again.page.locator("#f-suite").input_value() == "ferries"
 
 
 @pytest.mark.browser
-def test_the_keyboard_goes_through_the_matches_searches_and_explains(browser, written):
-    with Opened(browser, written) as opened:
+def test_the_keyboard_goes_through_the_matches_searches_and_explains(open_page, written):
+    with open_page(written) as opened:
         keyboard, first = opened.page.keyboard, opened.page.locator(".row.on").inner_text()
         keyboard.press("j")
         assert opened.page.locator(".row.on").inner_text() != first
@@ -198,8 +151,8 @@ def test_the_keyboard_goes_through_the_matches_searches_and_explains(browser, wr
 
 
 @pytest.mark.browser
-def test_hostile_rows_are_text(browser, written):
-    with Opened(browser, written) as opened:
+def test_hostile_rows_are_text(open_page, written):
+    with open_page(written) as opened:
         opened.page.locator("#q").fill("hacked")
         assert "<script>window.hacked=1</script>" in opened.page.locator("#train").inner_text()
         assert "\u202e" not in opened.page.locator("#train").inner_text()
@@ -211,8 +164,8 @@ def test_hostile_rows_are_text(browser, written):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [375, 800, 1440])
-def test_nothing_is_wider_than_the_window(browser, written, width):
-    with Opened(browser, written, width=width) as opened:
+def test_nothing_is_wider_than_the_window(open_page, written, width):
+    with open_page(written, width=width) as opened:
         assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         opened.page.locator(".row").first.click()
         assert opened.page.locator("#detail").is_visible()
@@ -220,11 +173,11 @@ def test_nothing_is_wider_than_the_window(browser, written, width):
 
 
 @pytest.mark.browser
-def test_light_and_dark_follow_the_system_until_one_is_chosen(browser, written):
+def test_light_and_dark_follow_the_system_until_one_is_chosen(open_page, written):
     def background(opened):
         return opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
 
-    with Opened(browser, written) as light, Opened(browser, written, scheme="dark") as dark:
+    with open_page(written) as light, open_page(written, scheme="dark") as dark:
         assert background(light) != background(dark)
         night = background(dark)
         light.page.locator("#theme").click()
@@ -232,13 +185,13 @@ def test_light_and_dark_follow_the_system_until_one_is_chosen(browser, written):
 
 
 @pytest.mark.browser
-def test_marks_show_in_the_page(browser, found, tmp_path):
+def test_marks_show_in_the_page(open_page, found, tmp_path):
     folder = found.save(tmp_path / "audit")
     key = marks.keys_of(found.pairs)[0]
     marks.add(folder, found.manifest["scan"], [(key, "false")])
     path = tmp_path / "marked.html"
     path.write_text(page(Audit.load(folder)), encoding="utf-8")
-    with Opened(browser, path, fragment="#mark=false&counts=0") as opened:
+    with open_page(path, fragment="#mark=false&counts=0") as opened:
         assert len(opened.rows()) == 1
         assert "marked false" in opened.page.locator("#detail").inner_text()
 
@@ -261,7 +214,7 @@ def test_an_audit_without_a_pair_has_a_page_that_says_so(browser, make_set, make
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_fifty_thousand_pairs_load_and_scroll(browser, make_set, make_suite, tmp_path):
+def test_fifty_thousand_pairs_load_and_scroll(open_page, make_set, make_suite, tmp_path):
     template = "which of the following statements about the matter at hand is true"
     messages = [f"{template} says number {i} of the long list" for i in range(1000)]
     big = audit(
@@ -273,7 +226,7 @@ def test_fifty_thousand_pairs_load_and_scroll(browser, make_set, make_suite, tmp
     assert len(big.pairs) == 50_000
     path = tmp_path / "big.html"
     path.write_text(page(big), encoding="utf-8")
-    with Opened(browser, path) as opened:
+    with open_page(path) as opened:
         assert "50,000" in opened.page.locator("#n").inner_text()
         nodes = opened.page.evaluate("document.querySelectorAll('*').length")
         opened.page.evaluate("document.getElementById('list').scrollTop = 1e9")
