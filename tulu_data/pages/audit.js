@@ -94,7 +94,10 @@
       p.y ? el("p", { class: "where" }, "the same text as " + shown(p.y) + ": counted once") : null);
     $("detail").replaceChildren(el("div", { class: "bar2" }, ...chips.filter(Boolean)), el("h3", {}, el("bdi", {}, shown(data.suites[p.u] + " / " + p.i))), el("div", { class: "scores" }, ...scores), el("div", { class: "sides" }, train, test));
     $("detail").scrollTop = 0;
-    if (open) document.querySelector(".browser").classList.add("open");
+    if (open) {
+      document.querySelector(".browser").classList.add("open");
+      if (innerWidth <= 720) $("matches").scrollIntoView({ behavior: "instant" });
+    }
     if (!quiet) remember();
   }
 
