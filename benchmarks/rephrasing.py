@@ -28,12 +28,10 @@ sys.path.remove(str(Path(__file__).parent))  # where decontam.py would stand for
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from decontam.corpus import Corpus, join
 from decontam.index import analysed
-from decontam.judging import numbers_shift
 from decontam.nearness import Finder, Near, finder_of
 from decontam.suites import load_suites, read_suites
 from decontam.verdicts import SEMANTIC_SIMILARITY, Semantic
@@ -58,8 +56,7 @@ class Case(NamedTuple):
 
 def fires(near: Near) -> bool:
     """Whether the layer fires at its default threshold."""
-    numbers = np.array([np.nan if near.numbers is None else near.numbers])
-    return near.cosine >= SEMANTIC_SIMILARITY + float(numbers_shift(numbers)[0])
+    return near.margin >= SEMANTIC_SIMILARITY
 
 
 def corpus_of(data: Path, only: str | None) -> Corpus:

@@ -108,7 +108,7 @@ class LocalEncoder:
         with _loading(self.name), quiet():
             from sentence_transformers import SentenceTransformer
 
-            return SentenceTransformer(str(self.folder))
+            return SentenceTransformer(str(self.folder), local_files_only=True)
 
     def encode(self, texts: Sequence[str]) -> F32:
         """See `Encoder`."""

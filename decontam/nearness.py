@@ -10,7 +10,6 @@ A cascade, from cheap to dear:
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from decontam.corpus import Corpus
 from decontam.embedding_store import EmbeddingStore
 from decontam.encoders import Encoder, LocalEncoder, encoder_of
 from decontam.evidence import NearPair, in_bytes
+from decontam.judging import numbers_shift
 from decontam.numerals import agreement, numbers_in
 from decontam.ranking import VERSION, Ranked, Ranking, background_digest
 from decontam.static_embedding import static_of
@@ -49,6 +49,11 @@ class Near(NamedTuple):
     start: int
     end: int
 
+    @property
+    def margin(self) -> float:
+        """The cosine above what is needed with such numbers, but for the threshold itself."""
+        return self.cosine - float(numbers_shift(np.array([np.nan if self.numbers is None else self.numbers]))[0])
+
 
 class Finder:
     """Holds texts against the instances of a corpus. Threads may use it at once."""
@@ -57,10 +62,8 @@ class Finder:
         self.texts = instance_texts(corpus)
         self.ranking = ranking
         self.encoder = encoder
-        self.encoded = 0  # texts that reached the encoder, for who wants to know
         self._numbers = [numbers_in(t) for t in self.texts]
         self._store = EmbeddingStore(encoder, [s.digest for s in corpus.suites], corpus.suite_of, self.texts, cache)
-        self._lock = threading.Lock()
 
     def find(self, texts: Sequence[str]) -> list[Near]:
         """The instances that each text is near to, by text, then instance."""
@@ -71,8 +74,6 @@ class Finder:
         vectors = self.encoder.encode(parts)
         wanted = np.unique([i for r in ranked for i in r.instances])
         instances = self._store.vectors(wanted)
-        with self._lock:
-            self.encoded += len({r.text for r in ranked})
         best: dict[tuple[int, int], Near] = {}
         for r, part, vector in zip(ranked, parts, vectors, strict=True):
             of_window = instances[np.searchsorted(wanted, r.instances)] @ vector
@@ -80,10 +81,10 @@ class Finder:
             for instance, cosine in zip(r.instances, rounded, strict=True):
                 if cosine < SEMANTIC_RECORDED:
                     continue
+                near = Near(r.text, instance, cosine, agreement(self._numbers[instance], part), r.start, r.end)
                 known = best.get((r.text, instance))
-                if known is None or cosine > known.cosine:
-                    numbers = agreement(self._numbers[instance], part)
-                    best[r.text, instance] = Near(r.text, instance, cosine, numbers, r.start, r.end)
+                if known is None or near.margin > known.margin:
+                    best[r.text, instance] = near
         return [best[key] for key in sorted(best)]
 
 
@@ -93,9 +94,14 @@ def finder_of(corpus: Corpus, semantic: Semantic, cache: Path | None = None) -> 
     `UsageError` where the extra is missing; `InputError` where a model cannot be loaded or reached.
     """
     encoder = encoder_of(semantic.encoder)
-    distilled = encoder if isinstance(encoder, LocalEncoder) else encoder_of(ENCODER)
-    assert isinstance(distilled, LocalEncoder)
-    return Finder(corpus, encoder, Ranking(static_of(distilled, cache), instance_texts(corpus)), cache)
+    return Finder(corpus, encoder, Ranking(static_of(_distilled(encoder), cache), instance_texts(corpus)), cache)
+
+
+def _distilled(encoder: Encoder) -> LocalEncoder:
+    """What the word vectors are distilled from: the encoder, or where that is served the default one."""
+    local = encoder if isinstance(encoder, LocalEncoder) else encoder_of(ENCODER)
+    assert isinstance(local, LocalEncoder)
+    return local
 
 
 def identity(semantic: Semantic | None) -> dict[str, str] | None:
@@ -106,6 +112,7 @@ def identity(semantic: Semantic | None) -> dict[str, str] | None:
     return {
         "encoder": encoder.name,
         "digest": encoder.digest,
+        "words": _distilled(encoder).digest,
         "ranking": VERSION,
         "background": background_digest(),
     }

@@ -36,7 +36,7 @@ F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
 RANKED = 0.3  # calibrated cosine, among a thousand instances
-RANKED_PER_DECADE = 0.08  # more among ten times as many: the nearest of more is nearer by chance
+RANKED_PER_DECADE = 0.1  # more among ten times as many: the nearest of more is nearer by chance
 SHARED = 0.35  # weighted share of an instance's words
 NUMBERED, NUMBERED_PER_DECADE = 0.07, 0.05  # calibrated cosine of a window with an instance's numbers
 NUMBERED_SHARED = 0.22

@@ -48,6 +48,7 @@ class Declared(Strict):
     path: str | None = Field(default=None, description="files, a folder or a glob, relative to root")
     hub: str | None = Field(default=None, description="org/name[/config][@revision] on the Hugging Face hub")
     configs: list[str] = Field(default_factory=list, description="with hub: its configs, one after the other")
+    data_files: list[str] = Field(default_factory=list, description="with hub: files of its repository to read instead")
     split: str | None = Field(default=None, description="with hub; test where it is left out")
     fields: list[str] = Field(min_length=1, description="columns whose text is matched")
     instance_id: str | None = Field(default=None, description="column; left out: id, or else the position")
@@ -64,8 +65,10 @@ class Declared(Strict):
             raise ValueError("takes exactly one of path, hub")
         if self.path is not None and self.split is not None:
             raise ValueError("split goes with hub; remove it, or let path name the files of that split")
-        if self.path is not None and self.configs:
-            raise ValueError("configs go with hub; remove them, or let path name their files")
+        if self.path is not None and (self.configs or self.data_files):
+            raise ValueError("configs and data_files go with hub; remove them, or let path name the files")
+        if self.data_files and (self.configs or self.split):
+            raise ValueError("data_files are read as they are; remove configs and split")
         if len(set(self.fields)) < len(self.fields):
             raise ValueError("fields: names a column twice")
         if self.passage in self.fields:
@@ -176,6 +179,9 @@ def load_suites(path: str | Path, *, root: Path | None = None) -> list[SuiteSpec
     return load_table(path, root=root).specs()
 
 
+_OF_A_PLACE = ("path", "hub", "configs", "data_files", "split", "instances")
+
+
 def _completed(suites: dict[str, Any], known: Mapping[str, Declared], place: str) -> dict[str, Any]:
     """The suites with everything that `like` brings. A place of its own takes the other's away, split included."""
     whole: dict[str, Any] = {}
@@ -190,7 +196,7 @@ def _completed(suites: dict[str, Any], known: Mapping[str, Declared], place: str
             raise RecipeError(f"{place}: suites.{name}.like: no suite {model!r} to take after; {options}")
         own = {k: v for k, v in given.items() if k != "like"}
         moved = {"path", "hub"} & own.keys()
-        base = {k: v for k, v in base.items() if not moved or k not in ("path", "hub", "configs", "split", "instances")}
+        base = {k: v for k, v in base.items() if not moved or k not in _OF_A_PLACE}
         whole[name] = base | own
     return whole
 
@@ -206,7 +212,7 @@ def in_file(spec: SuiteSpec, path: str | Path) -> SuiteSpec:
     ids = spec.declared.instance_id
     identity = POSITION if ids == POSITION else "|".join([*([ids] if ids else []), DEFAULT_ID, POSITION])
     declared = spec.declared.model_copy(
-        update={"path": str(path), "hub": None, "configs": [], "split": None, "instance_id": identity}
+        update={"path": str(path), "hub": None, "configs": [], "data_files": [], "split": None, "instance_id": identity}
     )
     return SuiteSpec(spec.id, str(path), declared)
 
@@ -258,7 +264,13 @@ def _records(spec: SuiteSpec) -> Iterator[_Record]:
         return
     from tulu_data import read
 
-    for path in read.expand(spec.source):
+    yield from _file_records(read.expand(spec.source))
+
+
+def _file_records(paths: Iterable[str | Path]) -> Iterator[_Record]:
+    from tulu_data import read
+
+    for path in paths:
         for raw in read.read(path):
             if raw.problem is not None:
                 raise InputError(raw.problem if raw.problem.startswith(raw.place) else f"{raw.place}: {raw.problem}")
@@ -268,9 +280,12 @@ def _records(spec: SuiteSpec) -> Iterator[_Record]:
 
 
 def _hub_records(declared: Declared) -> Iterator[_Record]:
-    from tulu_data.hub import hub
+    from tulu_data.hub import hub, hub_files
     from tulu_data.read import decode
 
+    if declared.data_files:
+        yield from _file_records(hub_files(f"hub:{declared.hub}", declared.data_files))
+        return
     name, at, revision = str(declared.hub).partition("@")
     split = declared.split or DEFAULT_SPLIT
     configs: list[str | None] = [*declared.configs] or [None]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tulu_data.chunk import CHUNK_BYTES, CHUNK_RECORDS, Chunk, Raw, batched
@@ -46,6 +47,22 @@ def hub(uri: str) -> Hub:
         commit = HfApi().dataset_info(name, revision=revision).sha or revision
         stream = datasets.load_dataset(name, config, split=split, revision=commit, streaming=True)
     return Hub(name, config, commit, split, _hub_chunks(uri, f"hub:{name}", stream))
+
+
+def hub_files(uri: str, files: Sequence[str]) -> list[Path]:
+    """Files of a hub dataset's repository (`hub:org/name[@revision]`), of one commit, in the hub's cache.
+
+    For what a loading script used to read: the hub's libraries run none. Errors as in `hub`.
+    """
+    parsed = _HUB.fullmatch(uri)
+    if parsed is None or parsed["config"] or parsed["split"]:
+        raise UsageError(f"{uri}: is not hub:org/name[@revision], e.g. hub:tatsu-lab/alpaca_eval")
+    name, revision = parsed["name"], parsed["revision"]
+    with _reaching_hub(uri):
+        from huggingface_hub import HfApi, hf_hub_download
+
+        commit = HfApi().dataset_info(name, revision=revision).sha or revision
+        return [Path(hf_hub_download(name, file, repo_type="dataset", revision=commit)) for file in files]
 
 
 def _hub_chunks(uri: str, name: str, stream: Iterable[Any]) -> Iterator[Chunk]:

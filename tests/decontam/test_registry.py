@@ -58,10 +58,16 @@ COLUMNS = {  # what a record of each suite's own copy holds
     "ifbench": ("key", "prompt", "instruction_id_list", "kwargs"),
     "href": ("instruction", "category", "reference"),
     "harmbench": ("Behavior", "FunctionalCategory", "SemanticCategory", "Tags", "ContextString", "BehaviorID"),
+    "humanevalpack": ("task_id", "prompt", "declaration", "canonical_solution", "buggy_solution", "test"),
+    "amc": ("id", "problem", "answer", "url"),
+    "beyond_aime": ("problem", "answer"),
+    "supergpqa": ("uuid", "question", "options", "answer", "answer_letter", "discipline", "field", "subfield"),
+    "openbookqa": ("id", "question_stem", "choices", "answerKey"),
+    "commonsense_qa": ("id", "question", "question_concept", "choices", "answerKey"),
     "xstest": ("id", "prompt", "type", "label"),
     "wildguardtest": ("prompt", "adversarial", "response", "prompt_harm_label", "subcategory"),
     "jailbreaktrigger": ("prompt", "label"),
-    "do_anything_now": ("prompt",),
+    "do_anything_now": ("adversarial", "platform", "source"),
     "wildjailbreak": ("adversarial", "label", "data_type"),
     "gsm_plus": ("question", "solution", "answer", "perturbation_type", "seed_question", "seed_answer"),
     "gsm_symbolic": ("id", "instance", "question", "answer", "original_id", "original_question", "canary"),
@@ -78,7 +84,7 @@ COLUMNS = {  # what a record of each suite's own copy holds
     "winogrande": ("sentence", "option1", "option2", "answer"),
     "hle": ("id", "question", "answer", "category"),
     "mt_bench": ("category", "prompt", "reference", "prompt_id"),
-    "arena_hard": ("question_id", "category", "cluster", "turns"),
+    "arena_hard": ("uid", "category", "cluster", "prompt"),
     "gsm8k-shots": ("question", "answer"),
     "math-shots": ("problem", "solution"),
     "bbh-shots": ("task", "input", "target"),
@@ -125,7 +131,7 @@ def test_every_entry_previews_from_a_local_file_with_the_columns_of_its_own_copy
     assert read_suite(again).digest == suite.digest
 
 
-@pytest.mark.parametrize("name", [n for n, d in registry().file.suites.items() if d.hub])
+@pytest.mark.parametrize("name", [n for n, d in registry().file.suites.items() if d.hub and not d.data_files])
 def test_every_entry_asks_the_hub_for_its_dataset_configs_and_split(name, monkeypatch):
     asked = []
 
@@ -210,7 +216,7 @@ def test_a_suite_of_ones_own_takes_after_one_of_the_registry(tmp_path):
             r"holds itself \(c > d > c\)",
         ),
         ("suites:\n  a: {group: dev, path: x, fields: [q]}\ncollections:\n  a: [a]\n", r"is the name of a suite too"),
-        ("suites:\n  a: {group: dev, path: x, fields: [q], configs: [m]}\n", r"configs go with hub"),
+        ("suites:\n  a: {group: dev, path: x, fields: [q], configs: [m]}\n", r"configs and data_files go with hub"),
     ],
 )
 def test_a_fault_in_a_file_of_ones_own_is_one_line(tmp_path, text, message):
@@ -240,3 +246,17 @@ def test_a_column_that_is_nowhere_is_named_with_those_there_are(tmp_path):
     path = own(tmp_path, "suites:\n  a: {group: dev, path: x.jsonl, fields: [a.b.3|c]}\n")
     with pytest.raises(InputError, match=r"has no field 'a\.b\.3\|c'; fields seen: a$"):
         read_suite(load_suites(path)[0])
+
+
+@pytest.mark.parametrize("name", [n for n, d in registry().file.suites.items() if d.data_files])
+def test_suites_that_lie_as_files_are_downloaded_from_one_commit(name, monkeypatch, tmp_path):
+    declared, asked = registry().file.suites[name], []
+
+    def hub_files(uri, files):
+        asked.append((uri, list(files)))
+        return [write(tmp_path / f"{i}.jsonl", [record(COLUMNS[name], i)]) for i in range(len(files))]
+
+    monkeypatch.setattr("tulu_data.hub.hub_files", hub_files)
+    [spec] = registry().specs(name)
+    assert len(read_suite(spec).instances) == len(declared.data_files)
+    assert asked == [(f"hub:{declared.hub}", declared.data_files)]

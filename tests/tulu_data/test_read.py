@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from tulu_data.chunk import CHUNK_BYTES, CHUNK_RECORDS
 from tulu_data.errors import InputError, UsageError
+from tulu_data.hub import hub_files
 from tulu_data.json_stream import JsonText, array_items
 from tulu_data.read import ReadOptions, chunks, decode, expand, file_sha256, hub, place_root, read
 
@@ -772,3 +773,21 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatc
 )
 def test_public_sets_read_whole(name: str, rows: int) -> None:
     assert len(records(PUBLIC / name)) == rows
+
+
+def test_hub_files_are_of_the_resolved_commit(
+    fake_hub: list[inspect.BoundArguments], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    download = inspect.signature(huggingface_hub.hf_hub_download)
+    asked = []
+
+    def hf_hub_download(*args: Any, **kwargs: Any) -> str:
+        asked.append(download.bind(*args, **kwargs).arguments)
+        return f"/cache/{asked[-1]['filename']}"
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
+    assert hub_files("hub:o/n@v1", ["a.json", "b.json"]) == [Path("/cache/a.json"), Path("/cache/b.json")]
+    assert {(c["repo_id"], c["repo_type"], c["revision"]) for c in asked} == {("o/n", "dataset", "c0ffee")}
+    with pytest.raises(UsageError, match=r"is not hub:org/name\[@revision\]"):
+        hub_files("hub:o/n#test", ["a.json"])
