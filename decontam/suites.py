@@ -39,6 +39,7 @@ Group = Literal["dev", "unseen", "safety"]
 DEFAULT_ID = "id"
 DEFAULT_SPLIT = "test"
 POSITION = "#"  # in place of a column of ids
+SAVED_ID, SAVED_SUBSET = "instance_id", "subset"  # columns of a copy that was saved from here
 
 
 class Declared(Strict):
@@ -208,11 +209,13 @@ def _source(declared: Declared, root: Path) -> str:
 
 
 def in_file(spec: SuiteSpec, path: str | Path) -> SuiteSpec:
-    """The suite as a local file has it. Copies differ in how they name instances: `id` and the position serve too."""
+    """The suite as a local file has it: one that was saved from here, or a copy with other ids or without subsets."""
     ids = spec.declared.instance_id
-    identity = POSITION if ids == POSITION else "|".join([*([ids] if ids else []), DEFAULT_ID, POSITION])
+    own = [] if ids == POSITION else [*([ids] if ids else []), DEFAULT_ID]
+    identity = "|".join([SAVED_ID, *own, POSITION])
     declared = spec.declared.model_copy(
         update={"path": str(path), "hub": None, "configs": [], "data_files": [], "split": None, "instance_id": identity}
+        | {"subset": spec.declared.subset or f"{SAVED_SUBSET}|"}
     )
     return SuiteSpec(spec.id, str(path), declared)
 

@@ -180,26 +180,21 @@ def _save(suite: Suite, folder: Path) -> Path:
     import json
 
     from decontam.registry import registry
+    from decontam.suites import SAVED_ID
     from tulu_data.store import writing
 
     path = folder / f"{suite.id}.jsonl.gz"
     if path.exists():
         return path
     declared = registry().file.suites.get(suite.id)
-    columns = {
-        "subset": declared.subset if declared else None,
-        "answer": declared.answer if declared else None,
-        "passage": declared.passage if declared else None,
-    }
+    named = {name: getattr(declared, name, None) or name for name in ("subset", "answer", "passage")}
     with writing(folder, "--save"):
         folder.mkdir(parents=True, exist_ok=True)
         temp = path.with_name(f".{path.name}")
         with gzip.GzipFile(temp, "wb", mtime=0) as file:
             for instance in suite.instances:
-                record: dict[str, Any] = {"id": instance.id} | {f.name: f.text for f in instance.fields}
-                for name, column in columns.items():
-                    if column:
-                        record[column.partition("|")[0]] = getattr(instance, name)
+                record: dict[str, Any] = {SAVED_ID: instance.id} | {f.name: f.text for f in instance.fields}
+                record |= {column.partition("|")[0]: getattr(instance, name) for name, column in named.items()}
                 file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
         temp.rename(path)
     return path

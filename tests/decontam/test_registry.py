@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from decontam import suites as suites_module
 from decontam.registry import find_suites, registry
 from decontam.suites import load_suites, read_suite
 from tulu_data.chunk import Raw, batched
+from tulu_data.cli import cli
 from tulu_data.errors import InputError, RecipeError
 from tulu_data.hub import Hub
 
@@ -260,3 +262,17 @@ def test_suites_that_lie_as_files_are_downloaded_from_one_commit(name, monkeypat
     [spec] = registry().specs(name)
     assert len(read_suite(spec).instances) == len(declared.data_files)
     assert asked == [(f"hub:{declared.hub}", declared.data_files)]
+
+
+@pytest.mark.parametrize("name", ["bbh", "gsm_symbolic", "drop", "mmlu", "mt_bench", "agieval"])
+def test_a_copy_that_was_saved_reads_like_the_hub(name, monkeypatch, tmp_path):
+    def hub(uri):
+        raws = [(Raw(f"{uri}:{n}", n, record(COLUMNS[name], n), None), 1) for n in range(3)]
+        return Hub("x", None, None, "test", batched(uri, raws))
+
+    monkeypatch.setattr("tulu_data.hub.hub", hub)
+    done = CliRunner().invoke(cli, ["suites", name, "--save", str(tmp_path), "-q"])
+    assert done.exit_code == 0, done.output
+    hubs, [saved] = registry().specs(name), find_suites([name], tmp_path, tmp_path, "test")
+    assert saved.source == str(tmp_path / f"{name}.jsonl.gz")
+    assert read_suite(saved).digest == read_suite(hubs[0]).digest
