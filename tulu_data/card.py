@@ -92,9 +92,10 @@ def _record(record: Mapping[str, Any]) -> str:
     ]
     said = [
         f"**{_cell(record['set'])}**: {gone:,} of {rows:,} rows ({percent(gone, rows)}) were dropped. "
-        f"Held against {count:,} instances of {len(suites)} suites: {', '.join(how)}.",
+        f"Held against {count:,} instances of {len(suites)} {'suite' if len(suites) == 1 else 'suites'}: "
+        f"{', '.join(how)}.",
         *([f"A reviewer marked {marks['true']:,} matches true and {marks['false']:,} false."] if marks else []),
-        *([f"About {judge['asked']:,} pairs near in meaning {_cell(judge['model'])} was asked."] if judge else []),
+        *([f"The model {_cell(judge['model'])} judged {judge['asked']:,} pairs near in meaning."] if judge else []),
     ]
     found = [s for s in suites if s.get("flagged") or s.get("rows_dropped")]
     clean = [_cell(s["id"]) for s in suites if s not in found]
