@@ -34,6 +34,7 @@ def command(
     NAME is a suite, a collection, a suites file, FILE#ID, or ID=FILE: a suite of the registry read from a file.
     """
     from decontam.registry import find_suites
+    from tulu_data.errors import InputError
     from tulu_data.progress import for_stderr
 
     base = Path(suites_root).expanduser() if suites_root else None
@@ -42,15 +43,23 @@ def command(
         return
     specs = find_suites(names, Path.cwd(), base, "tulu suites")
     progress = for_stderr(quiet=quiet)
-    suites = []
+    read: list[tuple[SuiteSpec, Suite]] = []
+    failed: dict[str, InputError] = {}
     with progress.task("read", len(specs)) as advance:
         for spec in specs:
-            suites.append(_read(spec))
+            try:
+                read.append((spec, _read(spec)))
+            except InputError as e:
+                failed[spec.id] = e
             advance(1)
     if save is not None:
-        for suite in suites:
+        for _, suite in read:
             progress.note(f"wrote {_save(suite, save)}")
-    _preview(specs, suites, shown, as_json=as_json)
+    if read:
+        _preview([spec for spec, _ in read], [suite for _, suite in read], shown, as_json=as_json)
+    if failed:
+        first, *rest = failed.values()
+        raise InputError(f"{first}; nor can {', '.join(list(failed)[1:])} be read" if rest else str(first))
 
 
 def _list(base: Path | None, *, as_json: bool) -> None:

@@ -276,3 +276,14 @@ def test_a_copy_that_was_saved_reads_like_the_hub(name, monkeypatch, tmp_path):
     hubs, [saved] = registry().specs(name), find_suites([name], tmp_path, tmp_path, "test")
     assert saved.source == str(tmp_path / f"{name}.jsonl.gz")
     assert read_suite(saved).digest == read_suite(hubs[0]).digest
+
+
+def test_suites_that_can_be_read_are_shown_and_all_others_named(tmp_path):
+    write(tmp_path / "gsm8k.jsonl", [record(COLUMNS["gsm8k"], n) for n in range(2)])
+    names = ["gsm8k-shots", "gsm8k", "math-shots"]
+    done = CliRunner().invoke(cli, ["suites", *names, "--suites-root", str(tmp_path), "-q"])
+    assert "gsm8k (dev): 2 instances, where 1,319 were expected" in done.output
+    assert isinstance(done.exception, InputError)
+    said = str(done.exception)
+    assert said.startswith("suite 'gsm8k-shots': ")
+    assert said.endswith("; nor can math-shots be read")
