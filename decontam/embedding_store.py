@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ class EmbeddingStore:
                 self._load(suite)
             new = [i for i in instances.tolist() if i not in self._known]
             if new:
-                made = self._encoder.encode([self._texts[i][:2000] for i in new])
+                made = self._encoder.encode([self._texts[i] for i in new])
                 self._known.update(zip(new, made, strict=True))
                 for suite in np.unique(self._suite_of[new]).tolist():
                     self._keep(suite)
@@ -59,7 +60,7 @@ class EmbeddingStore:
         try:
             with np.load(path) as file:
                 places, vectors = file["places"], file["vectors"].astype(np.float32)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return  # there is none yet, or it cannot be read: they are made again
         self._known.update(zip((places + self._first[suite]).tolist(), vectors, strict=True))
 

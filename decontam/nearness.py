@@ -63,7 +63,8 @@ class Finder:
         self.ranking = ranking
         self.encoder = encoder
         self._numbers = [numbers_in(t) for t in self.texts]
-        self._store = EmbeddingStore(encoder, [s.digest for s in corpus.suites], corpus.suite_of, self.texts, cache)
+        read = [t[:ENCODED_CHARS] for t in self.texts]
+        self._store = EmbeddingStore(encoder, [s.digest for s in corpus.suites], corpus.suite_of, read, cache)
 
     def find(self, texts: Sequence[str]) -> list[Near]:
         """The instances that each text is near to, by text, then instance."""

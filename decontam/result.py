@@ -92,10 +92,7 @@ class Audit:
         return judged(self.manifest | {"judge": None}, self.scan._replace(pairs=unsaid), self.policy)
 
     def reviewed(self, marks: Marks) -> Audit:
-        """The same audit with what a person said of its pairs: those marked false do not count, those marked true do.
-
-        `InputError` where the marks are of another scan.
-        """
+        """The same audit with what a person said: pairs marked false do not count, those marked true do."""
         return judged(self.manifest, self.scan, self.policy, marks)
 
     def counts(self) -> npt.NDArray[np.bool_]:

@@ -72,10 +72,13 @@ def validate(data: Mapping[str, Any], place: str, root: Path, *, under: str = "d
 
 
 def find_audit(prepared: Prepared, versions: Sequence[Version], store: Store) -> Path | None:
-    """The folder of this very audit (the same sets, suites, settings and policy), where the store holds it whole."""
+    """The folder of this very audit (the same sets, suites, settings and policy), where the store holds it whole.
+
+    One in which a model left pairs undecided is not whole: it is to be asked again.
+    """
     found_id = audit_id(scan_id(versions, prepared.suites, prepared.settings), prepared.policy, _facts(prepared.judge))
     folder = store.root / "audits" / found_id
-    return folder if holds(folder, found_id) else None
+    return folder if holds(folder, found_id) and not _undecided(folder) else None
 
 
 def audit(
@@ -96,12 +99,12 @@ def audit(
     if prepared.settings.semantic is not None and "semantic" not in prepared.policy.layers:
         progress.note("semantic matches are shown and do not count; they do with --layers exact,informative,semantic")
     stored = find_audit(prepared, versions, store)
-    if stored is not None and not _undecided(stored):
+    if stored is not None:
         return stored
     scan = scan_id(versions, prepared.suites, prepared.settings)
     scanned = _find_scan(scan, store)
     if scanned is not None:
-        if stored is None:
+        if scanned.id != audit_id(scan, prepared.policy, _facts(prepared.judge)):
             progress.note(f"the pairs are those of {scanned.id}: only the policy differs")
         return save(_settled(prepared, scanned.bare().judged(prepared.policy), store, progress), store)
     work = store.root / "scans" / scan

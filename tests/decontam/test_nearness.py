@@ -1,6 +1,8 @@
 """Instances in other words: what the cascade finds, that it finds it in whatever way it is run, and what it refuses."""
 
+import json
 import math
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -8,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decontam import step
 from decontam.auditing import audit, scan_id
 from decontam.encoders import LocalEncoder, ServedEncoder, encoder_of, unit
 from decontam.nearness import finder_of
 from decontam.numerals import agreement, numbers_in
 from decontam.ranking import NUMBERED_SHARED, NumberIndex, Ranking, background_texts, stems_of, whitening
+from decontam.result import Audit
 from decontam.static_embedding import WORD, static_of
 from decontam.verdicts import Policy, Semantic, Settings
 from decontam.windows import SIZES, WHOLE, windows_of
@@ -308,3 +312,41 @@ def test_a_policy_that_asks_for_meaning_needs_a_scan_that_looked(make_set, make_
         RecipeError, match="layers: semantic was not looked for; scan with semantic, or leave the layer out"
     ):
         audit([make_set("x", UNRELATED)], [make_suite("a", ITEMS)], policy=MEANING, progress=Silent())
+
+
+def test_a_damaged_file_of_embeddings_is_made_again(make_suite, cache):
+    from decontam.corpus import join
+    from decontam.index import analysed
+
+    suite = make_suite("damaged", ITEMS)
+    corpus = join([analysed(suite, "unicode")])
+    found = finder_of(corpus, Semantic(), cache).find(REWORDED)
+    encoder = encoder_of("all-MiniLM-L6-v2")
+    path = cache / "embeddings" / encoder.digest / f"{suite.digest[:32]}.npz"
+    for junk in (b"", b"PK junk", path.read_bytes()[:-30]):
+        path.write_bytes(junk)
+        assert finder_of(corpus, Semantic(), cache).find(REWORDED) == found
+
+
+def test_an_audit_with_undecided_pairs_is_not_found_as_done_and_asked_about_again(
+    store, make_version, cache, serving, said, tmp_path
+):
+    shutil.copytree(cache / "static", store.root / "index" / "static")
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps({"q": item}) + "\n" for item in ITEMS))
+    (tmp_path / "suites.yaml").write_text("suites:\n  a: {group: dev, path: items.jsonl, fields: [q]}\n")
+    versions, up = [make_version(store, "x", REWORDED)], []
+
+    def answer(path, request):
+        return said('{"verdict": "same"}') if up else 500
+
+    with serving(answer) as server:
+        judge = {"url": server.url, "model": "m"}
+        section = {"suites": ["suites.yaml"], "semantic": True, "layers": list(MEANING.layers), "judge": judge}
+        prepared = step.validate(section, "test", tmp_path)
+        first = step.audit(prepared, versions, store, workers=1, progress=Silent())
+        assert Audit.load(first).manifest["judge"]["undecided"] == 3
+        assert step.find_audit(prepared, versions, store) is None
+        up.append(True)
+        assert step.audit(prepared, versions, store, workers=1, progress=Silent()) == first
+        assert Audit.load(first).manifest["judge"]["undecided"] == 0
+        assert step.find_audit(prepared, versions, store) == first
