@@ -58,8 +58,8 @@ class EmbeddingStore:
             return
         self._read.add(suite)
         try:
-            with np.load(path) as file:
-                places, vectors = file["places"], file["vectors"].astype(np.float32)
+            with path.open("rb") as file, np.load(file) as arrays:
+                places, vectors = arrays["places"], arrays["vectors"].astype(np.float32)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return  # there is none yet, or it cannot be read: they are made again
         self._known.update(zip((places + self._first[suite]).tolist(), vectors, strict=True))
