@@ -34,6 +34,9 @@ COMMANDS: dict[str, Entry] = {
     "show": Entry("tulu_data.commands.show:command", "Show the store, a version, its rows, or an audit."),
     "diff": Entry("tulu_data.commands.diff:command", "Compare two versions, row by row."),
     "verify": Entry("tulu_data.commands.verify:command", "Check that a version holds what its manifest says."),
+    "verify-answers": Entry(
+        "tulu_data.commands.verify_answers:command", "Check responses against true answers: maths, code, constraints."
+    ),
     "reproduce": Entry("tulu_data.commands.reproduce:command", "Build a version again and compare."),
     "export": Entry("tulu_data.commands.export:command", "Write a version as TRL or open-instruct read it."),
     "gc": Entry("tulu_data.commands.gc:command", "Remove leftovers and, if asked, unreferenced versions."),

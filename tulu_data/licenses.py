@@ -22,7 +22,7 @@ KNOWN = frozenset(
     gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 agpl-3.0 eupl-1.1
     cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 c-uda
     openrail bigscience-openrail-m llama2 llama3 llama3.1 llama3.2 llama3.3 gemma
-    """.split()  # noqa: SIM905 - a list this long reads better as text
+    """.split()
 )
 
 

@@ -37,7 +37,7 @@ def parse(truth: str) -> Tests:
     """Tests from JSON: a list of asserts, or an object.
 
     Keys: `tests` (or MBPP's `test_list`, HumanEval's `test`), `prompt`, `entry_point`, `setup` (or `test_setup_code`),
-    `timeout_s`. HumanEval's `check(candidate)` is called with the entry point. Every test must be Python with an assert.
+    `timeout_s`. HumanEval's `check(candidate)` is called with the entry point. Tests must be Python, with an assert.
     """
     try:
         value: Any = json.loads(truth)
@@ -85,7 +85,9 @@ def code_in(response: str, tests: Tests) -> str:
 
 
 def _defines(code: str, name: str | None) -> bool:
-    return bool(re.search(rf"^(?:async )?(?:def|class) {re.escape(name)}\b" if name else r"^(?:def|class) ", code, re.MULTILINE))
+    return bool(
+        re.search(rf"^(?:async )?(?:def|class) {re.escape(name)}\b" if name else r"^(?:def|class) ", code, re.MULTILINE)
+    )
 
 
 def _imports(prompt: str) -> str:

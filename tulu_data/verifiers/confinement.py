@@ -34,12 +34,16 @@ _X86_64 = (
     {
         **dict.fromkeys((41, 53), "socket"),  # socket, socketpair
         **dict.fromkeys((57, 58, 59, 322), "process"),  # fork, vfork, execve, execveat
-        **dict.fromkeys((62, 200, 234, 424, 297, 129), "signals"),  # kill, tkill, tgkill, pidfd_send_signal, *sigqueueinfo
+        **dict.fromkeys(
+            (62, 200, 234, 424, 297, 129), "signals"
+        ),  # kill, tkill, tgkill, pidfd_send_signal, *sigqueueinfo
         **dict.fromkeys((101, 310, 311, 438), "other processes"),  # ptrace, process_vm_readv/writev, pidfd_getfd
         **dict.fromkeys((425, 426, 427), "io_uring"),
         **dict.fromkeys((165, 166, 161, 155, 272, 308, 321, 250, 248, 249), "the system"),
         **dict.fromkeys((109, 112, 160, 302), "its own limits"),  # setpgid, setsid, setrlimit, prlimit64
-        **dict.fromkeys((90, 91, 92, 94, 268, 260), "owners and modes"),  # chmod, fchmod, chown, lchown, fchmodat, fchownat
+        **dict.fromkeys(
+            (90, 91, 92, 94, 268, 260), "owners and modes"
+        ),  # chmod, fchmod, chown, lchown, fchmodat, fchownat
         **dict.fromkeys((29, 30, 68, 69, 240, 64), "shared memory and queues"),
     },
 )
@@ -69,7 +73,18 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _READ = 1 << 2 | 1 << 3 | 1 << 0  # read files, list folders, execute (shared libraries are mapped so)
 _ALL_V1 = (1 << 13) - 1
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
-SYSTEM_FOLDERS = ("/usr", "/lib", "/lib64", "/lib32", "/etc", "/opt", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+SYSTEM_FOLDERS = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/lib32",
+    "/etc",
+    "/opt",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/urandom",
+    "/dev/random",
+)
 
 
 def _libc() -> Any:
@@ -174,7 +189,16 @@ def interpreter_folders() -> list[str]:
 def hook(own: Path, *, sockets: bool, files: bool, processes: bool) -> None:
     """An audit hook that refuses what the kernel does not refuse here. It cannot be taken off, but can be got round."""
     root = os.path.realpath(own) + os.sep
-    programs = ("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen", "pty.spawn")
+    programs = (
+        "os.exec",
+        "os.fork",
+        "os.forkpty",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.system",
+        "subprocess.Popen",
+        "pty.spawn",
+    )
     changes = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink", "os.chmod")
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -186,13 +210,11 @@ def hook(own: Path, *, sockets: bool, files: bool, processes: bool) -> None:
             raise PermissionError("no network here")
         if processes and event in programs:
             raise PermissionError("no processes here")
-        if files and event == "open" and len(args) > 2 and isinstance(args[2], int) and args[2] & writing:
-            if args[0] != os.devnull and not inside(args[0]):
-                raise PermissionError("no writing outside the own folder")
-        if files and event in changes and not inside(args[0]):
+        writes = event == "open" and len(args) > 2 and isinstance(args[2], int) and bool(args[2] & writing)
+        if files and (writes or event in changes) and args[0] != os.devnull and not inside(args[0]):
             raise PermissionError("no writing outside the own folder")
 
-    sys.addaudithook(refuse)  # type: ignore[arg-type]
+    sys.addaudithook(refuse)
 
 
 def confine(own: Path, *, cpu_s: float, memory_bytes: int, file_bytes: int, readable: Sequence[str]) -> None:

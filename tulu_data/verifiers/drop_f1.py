@@ -11,7 +11,7 @@ import json
 import re
 import string
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 from tulu_data.verifiers.verdict import Verdict, shown, wrong
 
@@ -77,7 +77,7 @@ def _best_pairing(scores: list[list[float]]) -> float:
     if columns > MAX_SPANS or rows > 2 * MAX_SPANS:
         return sum(scores[i][i] for i in range(columns))
 
-    @lru_cache(maxsize=None)
+    @cache
     def best(row: int, free: int) -> float:
         if row == rows:
             return 0.0

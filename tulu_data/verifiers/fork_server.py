@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import IO, Any
 
 WARM = (
-    "abc array bisect cmath collections copy datetime decimal enum fractions functools heapq itertools json math operator "
-    "random re statistics string typing dataclasses textwrap hashlib unittest time"
+    "abc array bisect cmath collections copy datetime decimal enum fractions functools heapq itertools json math "
+    "operator random re statistics string typing dataclasses textwrap hashlib unittest time"
 ).split()
 SOLUTION = "<solution>"
 TESTS = "<tests>"
@@ -103,12 +103,12 @@ def _between(kept: list[int]) -> list[tuple[int, int]]:
 def _attempt(code: str, name: str, scope: dict[str, Any], what: str) -> str:
     """Runs code; what went wrong, in one line, or the empty text."""
     try:
-        exec(compile(code, name, "exec"), scope)  # noqa: S102 - this is what the process is for
+        exec(compile(code, name, "exec"), scope)  # this is what the process is for
     except _Unequal as e:
         return f"a test fails: {e}"
     except AssertionError as e:
         return _line("a test fails", e) if name == TESTS else _line(what, e)
-    except BaseException as e:  # noqa: BLE001 - SystemExit and the like are the solution's too
+    except BaseException as e:  # SystemExit and the like are the solution's too
         return _line(what, e)
     return ""
 
@@ -116,7 +116,7 @@ def _attempt(code: str, name: str, scope: dict[str, Any], what: str) -> str:
 def _line(what: str, error: BaseException) -> str:
     try:
         text = " ".join(str(error).split())[:300]
-    except BaseException:  # noqa: BLE001 - its class is the solution's
+    except BaseException:  # its class is the solution's
         text = ""
     return f"{what}: {type(error).__name__[:60]}{': ' if text else ''}{text}"
 
@@ -170,8 +170,6 @@ class _Asserts(ast.NodeTransformer):
         return ast.copy_location(ast.Expr(call), node)
 
 
-
-
 def _holds(truth: object, sides: tuple[object, object] | None, shown: str) -> None:
     """One assert. A value of the solution's own class may not say itself that it equals the expected one."""
     if sides is None:
@@ -210,7 +208,7 @@ def _serve(task: dict[str, Any], readable: list[str]) -> dict[str, Any]:
             os.close(control_out)
             os.close(report_in)
             _child(task, own, control_in, report_out, readable)
-        except BaseException:  # noqa: BLE001 - nothing may return into the server's loop
+        except BaseException:  # nothing may return into the server's loop
             os.write(report_out, b"E" + traceback.format_exc(limit=3).encode()[-2_000:])
         finally:
             os._exit(2)

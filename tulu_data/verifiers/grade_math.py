@@ -13,11 +13,13 @@ from tulu_data.verifiers.verdict import RIGHT, Verdict, shown, wrong
 
 MARK = "####"  # before the answer in the dataset's own solutions
 
-# A sign belongs to the number unless something it could subtract from stands before it. Digits are bounded, for
+# A sign belongs to the number that it touches, unless something it could subtract from stands before it. Digits are
+# bounded, for
 # turning very long ones into a number takes time that is quadratic.
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,400})"
 _NUMBER = re.compile(
-    rf"(?:(?<![\w.)\]])(?<![\w)\]] )[-−–+]\s?\$?\s?)?(?:{_DIGITS}(?:\.\d{{1,400}})?|\.\d{{1,400}})(?:\s?/\s?\d{{1,400}}(?![\d.]))?"
+    rf"(?:(?<![\w.)\]])(?<![\d)\]] )[-−–+]\$?)?"
+    rf"(?:{_DIGITS}(?:\.\d{{1,400}})?|\.\d{{1,400}})(?:\s?/\s?\d{{1,400}}(?![\d.]))?"
 )
 
 

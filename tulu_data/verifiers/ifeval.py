@@ -53,8 +53,8 @@ def followed(response: str, constraints: Sequence[Constraint], *, loose: bool) -
 def parse(truth: str) -> tuple[Constraint, ...]:
     """Constraints from IFEval's form or Tülu 3's.
 
-    `{"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}` (also `instruction_id`, and as a list of one, and
-    as a Python literal), or `{"func_name": "verify_paragraph_count", "N": 3}` of the RLVR sets.
+    `{"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}` (also `instruction_id`, in a list of one, and as
+    a Python literal), or `{"func_name": "verify_paragraph_count", "N": 3}` of the RLVR sets.
     """
     value = _value(truth)
     if isinstance(value, list) and len(value) == 1:
@@ -151,7 +151,7 @@ def _tulu(value: Mapping[str, Any]) -> Constraint:
 
 
 def checker(*, loose: bool) -> Callable[[str, Sequence[Constraint]], Verdict]:
-    """A check of all constraints; its score is 1 where all are kept and 0 otherwise, as IFEval's prompt level has it."""
+    """A check of all constraints; its score is 1 where all are kept, else 0: IFEval's prompt level."""
 
     def check(response: str, truth: Sequence[Constraint]) -> Verdict:
         missing = followed(response, truth, loose=loose)

@@ -17,7 +17,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from tulu_data.errors import nearest
@@ -50,7 +50,7 @@ class Instruction(NamedTuple):
         return dict(list(_signature(self.check).parameters.items())[1:])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _signature(check: Check) -> inspect.Signature:
     return inspect.signature(check)
 
@@ -303,10 +303,11 @@ def no_comma(text: str) -> str:
 
 # ------------------------------------------------------------ words and sentences
 
-_WORD = re.compile(r"[^\W_](?:[\w&/.\-]*\w)?(?=n['’]t\b|['’]|\b|$)|n['’]t\b|['’](?:s|m|d|re|ve|ll)\b", re.IGNORECASE)
+_WORD = re.compile(r"\w[\w&/.\-'’]*")
+_CONTRACTION = re.compile(r"(.+?)(n['’]t|['’](?:s|m|d|re|ve|ll))", re.IGNORECASE)
 _ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st sr jr rev gen col capt lt sgt gov sen rep hon inc ltd co corp dept est vs etc eg ie al fig no vol "
-    "pp ed eds approx jan feb mar apr jun jul aug sep sept oct nov dec mt ft ave blvd rd".split()
+    "mr mrs ms dr prof st sr jr rev gen col capt lt sgt gov sen rep hon inc ltd co corp dept est vs etc eg ie al fig "
+    "no vol pp ed eds approx jan feb mar apr jun jul aug sep sept oct nov dec mt ft ave blvd rd".split()
 )
 _END = re.compile(r"[.!?]+['\")\]”’*_]*(?=\s|$)")
 _LAST_WORD = re.compile(r"(\S+)$")
@@ -314,7 +315,9 @@ _LAST_WORD = re.compile(r"(\S+)$")
 
 def words(text: str) -> list[str]:
     """Words as NLTK's word tokenizer sets them apart: hyphens keep a word whole, contractions split it."""
-    return _WORD.findall(text)
+    whole = (w.rstrip("./-'’&") for w in _WORD.findall(text))
+    split = ((w, _CONTRACTION.fullmatch(w)) for w in whole)
+    return [part for w, m in split for part in (m.groups() if m else (w,))]
 
 
 def sentences(text: str) -> list[str]:
@@ -338,7 +341,7 @@ def sentences(text: str) -> list[str]:
 def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     following = text[end.end() :].lstrip()[:1] if end.end() < len(text) else ""
     mark = end[0].rstrip("'\")]”’*_")
-    if following.islower() and mark != "!" and mark != "?":
+    if following.islower() and (mark == "." or mark != end[0]):
         return False
     if not mark.endswith(".") or mark != ".":
         return True
@@ -347,7 +350,7 @@ def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     if bare.replace(".", "") in _ABBREVIATIONS and following:
         return False
     initial = len(bare) == 1 and bare.isalpha() and bare != "i" and following
-    numbered = bare.isdigit() and len(bare) <= 2 and text[start : end.start()].strip() == bare
+    numbered = bare.isdigit() and len(bare) <= 2 and text[: end.start()].rsplit("\n", 1)[-1].strip() == bare
     return not initial and not numbered
 
 

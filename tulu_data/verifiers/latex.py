@@ -53,8 +53,8 @@ FUNCTIONS = frozenset(
 )
 _WORD_COMMANDS = {"pi": "pi", "infty": "inf", "infinity": "inf", "emptyset": "empty", "varnothing": "empty"}
 _DROPPED = frozenset(
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr displaystyle textstyle limits quad qquad hspace enspace thinspace "
-    "nobreak circ degree % $ ! , ; : > space".split()
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr displaystyle textstyle limits quad qquad hspace "
+    "enspace thinspace nobreak circ degree % $ ! , ; : > space".split()
 )
 _TEXT = frozenset("text textbf textit textrm mathrm mathbf mathit mathsf mbox operatorname textnormal hbox".split())
 _RELATIONS = {
@@ -487,10 +487,7 @@ class _Parser:
         if name == "log" and self.sign("_"):
             base = self.argument()
         argument = self._applied()
-        if name == "log":
-            node = Node("log", (base or number(10), argument))
-        else:
-            node = Node("call", (name, argument))
+        node = Node("log", (base or number(10), argument)) if name == "log" else Node("call", (name, argument))
         return node if power is None else Node("pow", (node, power))
 
     def _applied(self) -> Node:

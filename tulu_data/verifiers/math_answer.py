@@ -13,7 +13,9 @@ from tulu_data.verifiers.math_equal import math_equal
 from tulu_data.verifiers.verdict import RIGHT, Verdict, shown, wrong
 
 _BOX = re.compile(r"\\f?boxed\s*|\\fbox\s*")
-_MINERVA = re.compile(r"final answer is:?\s*(.*?)(?:\.?\s*I hope (?:it|this) is correct|\n\n|$)", re.IGNORECASE | re.DOTALL)
+_MINERVA = re.compile(
+    r"final answer is:?\s*(.*?)(?:\.?\s*I hope (?:it|this) is correct|\n\n|$)", re.IGNORECASE | re.DOTALL
+)
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 MAX_ANSWER = 10_000  # characters in which the last answer is looked for, from the end
 

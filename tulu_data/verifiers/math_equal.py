@@ -416,10 +416,8 @@ def _root(index: Value, radicand: Value) -> Value:
 def _whole_root(x: int, n: int) -> int | None:
     if x.bit_length() > MAX_BITS:
         return None
-    if n == 2:
-        root = math.isqrt(x)
-    else:
-        root = round(x ** (1 / n)) if x.bit_length() < 900 else 0
+    near = round(x ** (1 / n)) if x.bit_length() < 900 else 0
+    root = math.isqrt(x) if n == 2 else near
     return root if root**n == x else None
 
 
@@ -428,7 +426,12 @@ def _logarithm(base: Value, x: Value) -> Value:
         raise NoValue("a logarithm of zero")
     found = cmath.log(complex(x)) / cmath.log(complex(base))
     whole = round(found.real) if abs(found.imag) < RELATIVE and abs(found.real) < 1e6 else None
-    if whole is not None and isinstance(x, Fraction) and isinstance(base, Fraction) and _power(base, Fraction(whole)) == x:
+    if (
+        whole is not None
+        and isinstance(x, Fraction)
+        and isinstance(base, Fraction)
+        and _power(base, Fraction(whole)) == x
+    ):
         return Fraction(whole)
     return found
 

@@ -1,7 +1,7 @@
 """Runs untrusted Python against tests, in a confined child of a warm process of its own.
 
-What the code does wrong (loops, kills itself, allocates too much, reaches for files or the network) is its failure. What
-goes wrong with the sandbox is `SandboxError`, and no judgement of the code.
+What the code does wrong (loops, kills itself, allocates too much, reaches for files or the network) is its failure.
+What goes wrong with the sandbox is `SandboxError`, and no judgement of the code.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ class Sandbox:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(
-        self, code: str, tests: Sequence[str], *, entry_point: str | None = None, limits: Limits = LIMITS
-    ) -> str:
+    def run(self, code: str, tests: Sequence[str], *, entry_point: str | None = None, limits: Limits = LIMITS) -> str:
         """What fails, in one line; the empty text where the code passes all tests."""
         task = {"code": code, "tests": list(tests), "entry_point": entry_point, **limits._asdict()}
         process = self._running()
@@ -62,7 +60,9 @@ class Sandbox:
         return str(outcome["failed"])
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        if self._process is None:
             command = [sys.executable, "-m", "tulu_data.verifiers.fork_server"]
             path = os.pathsep.join(p for p in sys.path if p)
             self._process = subprocess.Popen(

@@ -45,7 +45,7 @@ class Verifier:
 
     parse: the truth as rows hold it (text) → what `check` takes; `ValueError` where it is not this verifier's.
     check: (response, parsed truth) → verdict; it does no I/O but for `code`, which runs what it checks in a sandbox.
-    example: a truth, for help and for error messages.
+    example: a truth, for help and for error messages. deadline_s: after it a worker that checks one response is killed.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Verifier:
     parse: Callable[[str], Any]
     check: Callable[[str, Any], Verdict]
     example: str
+    deadline_s: float = 10.0
 
 
 def shown(text: object) -> str:
