@@ -1,0 +1,1 @@
+"""One way to ask models: requests, journal, limits, budgets; for generation, judging and evaluation."""
