@@ -52,6 +52,8 @@ def workplace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workplace")
     rows = [{"instruction": f"Add {i} and {i}.", "input": "", "output": str(2 * i)} for i in range(20)]
     (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answers = [{"response": f"{i} + {i} = {2 * i}", "ground_truth": str(2 * i)} for i in range(20)]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
     done = subprocess.run([tulu(), "run", "quickstart"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     done = subprocess.run(
