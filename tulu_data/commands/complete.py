@@ -54,6 +54,11 @@ CHARS_PER_TOKEN = 4.0  # of English text, for an estimate before anything is ask
 @click.option("--budget-tokens", type=click.IntRange(min=1), help="Stop before more are used.")
 @click.option("--price", metavar="IN,OUT", help="USD per million tokens [default: a dated table].")
 @click.option("--same-model", is_flag=True, help="The run goes on at another server of the same model.")
+@click.option(
+    "--batch",
+    type=click.Choice(["submit", "poll", "fetch"]),
+    help="Use OpenAI's Batch API, a step at a time: half the price, within a day.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the first request and an estimate; ask nobody.")
 @store_option
 @quiet_option
@@ -73,6 +78,9 @@ def command(source: str, output: Path, dry_run: bool, quiet: bool, as_json: bool
     requests, chars = characters(plan.requests())
     if dry_run:
         _show_plan(plan, requests, chars, price, as_json=as_json)
+        return
+    if options["batch"]:
+        _batch(plan, output, price, options, as_json=as_json)
         return
     try:
         tally, folder = _run(plan, output, price, requests, options, quiet=quiet)
@@ -142,6 +150,38 @@ def _run(
         client = Client(endpoints, journal, Budget(options["budget_usd"], options["budget_tokens"]), price, **limits)
         with reporting(plan.model, requests, quiet=quiet) as watch:
             return complete(plan, client, journal, output, watch=watch), output
+
+
+def _batch(plan: Plan, output: Path, price: Price | None, options: dict[str, Any], *, as_json: bool) -> None:
+    from tulu_data.errors import UsageError
+    from tulu_data.llm.completing import write_answers
+    from tulu_data.llm.endpoint import DEFAULT_URL, Endpoint
+    from tulu_data.llm.journal import Journal
+    from tulu_data.llm.openai_batch import Batches
+    from tulu_data.tables import print_json, print_table
+
+    urls = options["base_url"] or (DEFAULT_URL,)
+    if len(urls) > 1:
+        raise UsageError("--batch: name one --base-url")
+    endpoint = Endpoint(urls[0], os.environ.get(options["key_env"]))
+    with Journal(output, [endpoint.url], same_model=options["same_model"]) as journal:
+        batches = Batches(output, endpoint, journal, price)
+        done = {"submit": lambda: batches.submit(plan.requests()), "poll": batches.poll, "fetch": batches.fetch}
+        count = done[options["batch"]]()
+        answers = 0
+        if options["batch"] == "fetch":
+            answers = write_answers(plan, journal, output, {f.key: f for f in batches.failures})
+    if as_json:
+        failures = [f._asdict() for f in batches.failures]
+        print_json({"batches": batches.known, "answers": answers, "failures": failures})
+        return
+    rows = [(b["batch"], b["requests"], b["status"], b["fetched"]) for b in batches.known]
+    print_table("Batches", ["batch", "requests", "status", "fetched"], rows)
+    if options["batch"] == "submit":
+        click.echo(f"submitted {count:,} requests; later: the same command with --batch poll, then --batch fetch")
+    if options["batch"] == "fetch":
+        click.echo(f"fetched {count:,} answers; {answers:,} in {output / 'answers.parquet'}")
+        click.echo(f"{len(batches.failures):,} without an answer; --batch submit asks for them again")
 
 
 def _show_plan(plan: Plan, requests: int, chars: int, price: Price | None, *, as_json: bool) -> None:

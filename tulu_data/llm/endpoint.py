@@ -113,8 +113,8 @@ class Endpoint:
         except (OSError, httpx2.HTTPError) as e:
             raise Trouble("again", f"the connection broke: {_root(e)}", broken=True) from None
         try:
-            found = json.loads(content)
-        except (ValueError, RecursionError):
+            found = assembled(content) if body.get("stream") else json.loads(content)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             kind = response.headers.get("content-type", "no content type")
             raise Trouble(
                 "again", f"a reply that is no JSON ({kind}): {_line(content.decode('utf-8', 'replace'))}"
@@ -165,3 +165,31 @@ def _root(error: BaseException) -> str:
 def _line(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
+
+
+def assembled(content: bytes) -> dict[str, Any]:
+    """A streamed answer as a whole one; `ValueError` where its end is missing."""
+    whole: dict[str, Any] = {"choices": []}
+    choices: dict[int, dict[str, Any]] = {}
+    for line in content.splitlines():
+        if not line.startswith(b"data:"):
+            continue
+        data = line[len(b"data:") :].strip()
+        if data == b"[DONE]":
+            continue
+        part = json.loads(data)
+        for name in ("id", "model", "usage"):
+            whole[name] = part.get(name) or whole.get(name)
+        for delta in part.get("choices") or ():
+            choice = choices.setdefault(
+                delta["index"],
+                {"index": delta["index"], "message": {"role": "assistant", "content": ""}, "finish_reason": None},
+            )
+            for name, text in (delta.get("delta") or {}).items():
+                if name in ("content", "refusal", "reasoning_content") and text:
+                    choice["message"][name] = (choice["message"].get(name) or "") + text
+            choice["finish_reason"] = delta.get("finish_reason") or choice["finish_reason"]
+    whole["choices"] = [choices[i] for i in sorted(choices)]
+    if not choices or any(c["finish_reason"] is None for c in choices.values()):
+        raise ValueError("the stream ends before the answer does")
+    return whole

@@ -1,9 +1,9 @@
 """How much may be asked of one endpoint at once: learned from how it answers, and from what it says of its limits.
 
-Concurrency rises by one for each window of answers and falls to 0.7 of itself on 429, 503 and time-outs (AIMD: Chiu
-and Jain 1989), at most once in each window. Requests and tokens per minute are buckets that fill steadily, seeded by
-the user or by the `x-ratelimit-limit-*` headers. After repeated failures of the connection the circuit opens: the
-endpoint rests, then one request probes it.
+Concurrency doubles until it first falls, then rises by one for each window of answers. It falls to 0.7 of itself on
+429, 503 and time-outs, at most once in each window (AIMD: Chiu and Jain 1989). Requests and tokens per minute are
+buckets that fill steadily, seeded by the user or by the `x-ratelimit-limit-*` headers. After repeated failures of the
+connection the circuit opens: the endpoint rests, then one request probes it.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Limiter:
     requests: Bucket | None = None
     tokens: Bucket | None = None
     mean_tokens: float = 0.0
+    _steep: bool = True  # doubles in each window until it first falls, as TCP starts
     _paused_at: float = 0.0  # when the last pause began
     _window: int = 0  # answers until the limit may fall again
     _rest_s: float = REST_S
@@ -119,7 +120,7 @@ class Limiter:
         self.failures = self.held_back = 0
         self._rest_s = REST_S
         self._window = max(0, self._window - 1)
-        self.limit = min(float(self.most), self.limit + 1 / self.limit)
+        self.limit = min(float(self.most), self.limit + (1 if self._steep else 1 / self.limit))
         if tokens:
             self.mean_tokens += (tokens - self.mean_tokens) * 0.05 if self.mean_tokens else tokens
             if self.tokens:
@@ -141,6 +142,7 @@ class Limiter:
 
     def slow_down(self) -> None:
         """Less at once; not again before as many answers have come as were under way."""
+        self._steep = False
         if self._window == 0:
             self.limit = max(1.0, self.limit * FALL)
             self._window = int(self.limit)

@@ -32,7 +32,7 @@ ODD = ("refusal", "cut-off", "ignored")  # answers, but not what was hoped for
 
 
 def default_answer(request: dict[str, Any]) -> str:
-    return f"answer to {request['messages'][-1]['content']}"
+    return f"answer to {request['messages'][-1]['content'] if request['messages'] else 'nothing'}"
 
 
 @dataclass
@@ -203,6 +203,9 @@ class FaultServer:
     async def get_batch(self, http: web.Request) -> web.Response:
         return web.json_response(self.batches[http.match_info["id"]])
 
+    async def list_batches(self, _: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": list(self.batches.values()), "has_more": False})
+
     async def content(self, http: web.Request) -> web.Response:
         return web.Response(body=self.files[http.match_info["id"]])
 
@@ -215,6 +218,7 @@ class FaultServer:
                 web.post("/v1/files", self.upload),
                 web.get("/v1/files/{id}/content", self.content),
                 web.post("/v1/batches", self.create_batch),
+                web.get("/v1/batches", self.list_batches),
                 web.get("/v1/batches/{id}", self.get_batch),
             ]
         )

@@ -64,6 +64,12 @@ def test_each_fault_alone_is_survived(serve, fault):
     assert tally.failed == 0
 
 
+def test_a_streamed_answer_is_put_together(serve):
+    found, tally = ask(serve(), requests(3, stream=True))
+    assert found["question 1"].text.split() == "answer to question 1".split()
+    assert (tally.answered, tally.completion_tokens) == (3, 15)
+
+
 def test_a_429_uses_up_no_attempt(serve):
     server = serve(faults={"429": 1.0}, patience=20)
     found, tally = ask(server, requests(3), tries=1)
