@@ -89,7 +89,7 @@ def ours(url, n, at_once, *, tokens=None):
 CURATOR = """
 import os, resource, sys, tempfile
 url, n, at_once = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-os.environ.update(CURATOR_CACHE_DIR=tempfile.mkdtemp(), TELEMETRY_ENABLED="0", OPENAI_API_KEY="none", CURATOR_VIEWER="0")
+os.environ.update(CURATOR_CACHE_DIR=tempfile.mkdtemp(), TELEMETRY_ENABLED="0", OPENAI_API_KEY="none")
 import tiktoken
 class Letters:  # its own tokenizer's files come from the network; counting characters costs it less
     def encode(self, text, **_): return range(len(text) // 4)

@@ -6,12 +6,10 @@ time-out, another format) leaves the pair undecided, which is never clean, and i
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,7 +20,10 @@ from decontam.evidence import FOUND
 from decontam.highlighting import Highlighter
 from decontam.result import Audit, Scan, judged
 from decontam.verdicts import Layer
-from tulu_data.executor import map_with_state
+from tulu_data.llm.client import Client, Interrupted, Stopped
+from tulu_data.llm.endpoint import Endpoint
+from tulu_data.llm.journal import Journal
+from tulu_data.llm.request import Answer, Failure, Request, answer_of
 from tulu_data.manifest import canonical_json
 from tulu_data.progress import Progress, Silent
 from tulu_data.strict import Strict
@@ -41,8 +42,7 @@ TEXT_CHARS = 6000  # of each text, at most
 ANSWER_TOKENS = 400  # a model may think aloud before its answer
 AT_ONCE = 8  # requests
 TIMEOUT_S = 60.0
-RETRIES = 2
-GIVE_UP = 8  # errors in a row without any answer: the endpoint is down
+TRIES = 3
 
 SETTLED: tuple[Layer, ...] = ("exact", "informative")  # what words alone have shown needs no opinion
 
@@ -66,39 +66,6 @@ class Question(NamedTuple):
     test: str
 
 
-@dataclass
-class Answers:
-    """Answers on disk, one JSON object a line; `path` None keeps them in memory alone."""
-
-    path: Path | None
-    known: dict[str, Judgement] = field(default_factory=dict)
-
-    @staticmethod
-    def load(judge: Judge, cache: Path | None) -> Answers:
-        """What this model has answered before. A line that was cut off is left out."""
-        if cache is None:
-            return Answers(None)
-        who = sha256(canonical_json([judge.url, judge.facts])).hexdigest()[:16]
-        answers = Answers(cache / "judgements" / f"{who}.jsonl")
-        assert answers.path is not None
-        lines = answers.path.read_text(encoding="utf-8").splitlines() if answers.path.is_file() else []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                answers.known[entry["question"]] = entry["verdict"]
-            except (ValueError, KeyError, TypeError):
-                continue
-        return answers
-
-    def keep(self, question: str, verdict: Judgement) -> None:
-        """Writes an answer down."""
-        self.known[question] = verdict
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"question": question, "verdict": verdict}) + "\n")
-
-
 def settle(
     audit: Audit,
     judge: Judge,
@@ -113,18 +80,21 @@ def settle(
     """
     progress = progress or Silent()
     chosen = _open_pairs(audit)
-    questions = list(_questions(audit, chosen))
-    asked = _Asked(judge, Answers.load(judge, cache), wait_s)
-    with progress.task(f"judge {judge.model}", len(questions)) as advance:
-        said: list[Judgement | None] = [None] * len(audit.pairs)
-        for places, verdict in asked.all(questions):
+    said: list[Judgement | None] = [None] * len(audit.pairs)
+    for i in chosen:
+        said[i] = "undecided"
+    with progress.task(f"judge {judge.model}", len(chosen)) as advance:
+
+        def hear(places: Sequence[int], verdict: Judgement) -> None:
             for place in places:
                 said[chosen[place]] = verdict
             advance(len(places))
+
+        trouble = _ask(judge, list(_questions(audit, chosen)), hear, cache, wait_s)
     undecided = said.count("undecided")
     if undecided:
         progress.note(
-            f"judge {judge.model}: {undecided:,} of {len(chosen):,} pairs are undecided ({asked.trouble}); run "
+            f"judge {judge.model}: {undecided:,} of {len(chosen):,} pairs are undecided ({trouble}); run "
             "the same command again to ask about them alone"
         )
     pairs = audit.scan.pairs
@@ -149,58 +119,54 @@ def _questions(audit: Audit, chosen: Sequence[int]) -> Iterator[Question]:
         yield Question(match.train.text[:TEXT_CHARS], test[:TEXT_CHARS])
 
 
-class _Asked:
-    """Asks; remembers why there was no answer, and stops where nobody answers at all."""
+def _ask(
+    judge: Judge,
+    questions: Sequence[Question],
+    hear: Callable[[Sequence[int], Judgement], None],
+    cache: Path | None,
+    wait_s: float,
+) -> str:
+    """Asks each distinct question once, and says why there was no answer. What was answered before is not asked."""
+    places: dict[Question, list[int]] = {}
+    for i, question in enumerate(questions):
+        places.setdefault(question, []).append(i)
+    trouble = ""
 
-    def __init__(self, judge: Judge, answers: Answers, wait_s: float) -> None:
-        self.judge, self.answers, self.wait_s = judge, answers, wait_s
-        self.trouble = ""
-        self.failures = 0  # in a row
-        self.answered = 0
+    def told(request: Request, outcome: Answer | Failure) -> None:
+        nonlocal trouble
+        verdict: Judgement = "undecided"
+        if isinstance(outcome, Failure):
+            trouble = outcome.reason
+        elif (verdict := verdict_in(outcome.text)) == "undecided":
+            trouble = "an answer was not in the format that was asked for"
+        hear(request.tag, verdict)
 
-    def all(self, questions: Sequence[Question]) -> Iterator[tuple[list[int], Judgement]]:
-        """Each distinct question's places among `questions` with its verdict: those known before first."""
-        places: dict[str, list[int]] = {}
-        for i, question in enumerate(questions):
-            places.setdefault(sha256(canonical_json([PROMPT, *question])).hexdigest(), []).append(i)
-        known = self.answers.known
-        yield from [(of_key, known[key]) for key, of_key in places.items() if key in known]
-        open_ = [key for key in places if key not in known]
-        asked = (questions[places[key][0]] for key in open_)
-        verdicts = map_with_state(_Asked.ask, self, asked, workers=AT_ONCE, how="threads")
-        for key, verdict in zip(open_, verdicts, strict=True):
-            if verdict != "undecided":
-                self.answers.keep(key, verdict)
-            yield places[key], verdict
-
-    @cached_property
-    def _client(self) -> Any:
-        import openai
-
-        key = os.environ.get("OPENAI_API_KEY", "none")
-        return openai.OpenAI(base_url=self.judge.url, api_key=key, timeout=self.wait_s, max_retries=RETRIES)
-
-    def ask(self, question: Question) -> Judgement:
-        """The model's verdict; undecided for whatever is no answer."""
-        import openai
-
-        if self.failures >= GIVE_UP and not self.answered:
-            return "undecided"
-        content = f"Test question:\n<<<\n{question.test}\n>>>\n\nTraining text:\n<<<\n{question.train}\n>>>"
-        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
+    who = sha256(canonical_json([judge.url, judge.facts])).hexdigest()[:16]
+    with ExitStack() as stack:
         try:
-            answer = self._client.chat.completions.create(
-                model=self.judge.model, messages=messages, temperature=0, max_tokens=ANSWER_TOKENS
-            )
-            verdict = verdict_in(answer.choices[0].message.content)
-        except (openai.OpenAIError, AttributeError, IndexError, TypeError, ValueError) as e:
-            self.failures += 1
-            self.trouble = (str(e).strip().splitlines() or [type(e).__name__])[0]
-            return "undecided"
-        self.failures, self.answered = 0, self.answered + 1
-        if verdict == "undecided":
-            self.trouble = "an answer was not in the format that was asked for"
-        return verdict
+            endpoint = Endpoint(judge.url, max_in_flight=AT_ONCE)
+            folder = cache / "judgements" / who if cache is not None else None
+            journal = stack.enter_context(Journal(folder, [endpoint.url])) if folder is not None else None
+            client = Client([endpoint], journal, tries=TRIES, timeout_s=wait_s, deadline_s=TRIES * wait_s)
+            client.run((_request(judge, q, p, journal) for q, p in places.items()), told)
+        except Interrupted:
+            raise
+        except Stopped as e:
+            trouble = str(e)
+    return trouble
+
+
+def _request(judge: Judge, question: Question, places: list[int], journal: Journal | None) -> Request:
+    """The question as it is put. An answer that was none is kept too, and the next sample asked in its place."""
+    content = f"Test question:\n<<<\n{question.test}\n>>>\n\nTraining text:\n<<<\n{question.train}\n>>>"
+    messages = ({"role": "system", "content": SYSTEM}, {"role": "user", "content": content})
+    request = Request(judge.model, messages, {"temperature": 0, "max_tokens": ANSWER_TOKENS}, tag=places)
+    while journal is not None and (kept := journal.get(request.key)) is not None:
+        text = answer_of(request, kept.reply, endpoint=kept.endpoint, attempts=1, usd=None).text
+        if verdict_in(text) != "undecided":
+            break
+        request = replace(request, sample=request.sample + 1)
+    return request
 
 
 def verdict_in(answer: Any) -> Judgement:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -25,6 +24,9 @@ import numpy.typing as npt
 
 from decontam.verdicts import ENCODER
 from tulu_data.errors import InputError, UsageError
+from tulu_data.llm.client import Client, Stopped
+from tulu_data.llm.endpoint import Endpoint
+from tulu_data.llm.request import EMBEDDINGS, Answer, Failure, Request
 
 F32 = npt.NDArray[np.float32]
 
@@ -33,7 +35,7 @@ BATCH = 16  # texts: on a CPU more of them are slower, for they are padded to th
 BATCH_ON_GPU = 256
 SENT = 64  # texts in one request to a server
 TIMEOUT_S = 60.0
-RETRIES = 5
+TRIES = 6
 WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".model")
 
 
@@ -132,33 +134,37 @@ class ServedEncoder:
         """Of its address: what the server loads under that name cannot be seen."""
         return sha256(self.name.encode()).hexdigest()[:16]
 
-    @cached_property
-    def _client(self) -> Any:
-        import openai
-
-        key = os.environ.get("OPENAI_API_KEY", "none")
-        return openai.OpenAI(base_url=self.url, api_key=key, timeout=TIMEOUT_S, max_retries=RETRIES)
-
     def encode(self, texts: Sequence[str]) -> F32:
         """See `Encoder`."""
-        parts = [self._ask(list(texts[i : i + SENT])) for i in range(0, len(texts), SENT)]
-        vectors = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+        parts: dict[int, F32] = {}
+
+        def keep(request: Request, outcome: Answer | Failure) -> None:
+            if isinstance(outcome, Failure):
+                raise InputError(
+                    f"encoder {self.name}: {outcome.reason}; is the server up, and the model's name right?"
+                )
+            parts[request.tag] = self._vectors(outcome.raw["data"], len(request.params["input"]))
+
+        try:
+            Client([Endpoint(self.url)], tries=TRIES, timeout_s=TIMEOUT_S).run(self._requests(texts), keep)
+        except Stopped as e:
+            raise InputError(f"encoder {self.name}: {e}; is the server up, and the model's name right?") from None
+        vectors = np.concatenate([parts[i] for i in sorted(parts)]) if parts else np.zeros((0, 1), np.float32)
         return unit(vectors)
 
-    def _ask(self, texts: list[str]) -> F32:
-        import openai
+    def _requests(self, texts: Sequence[str]) -> Iterator[Request]:
+        for i in range(0, len(texts), SENT):
+            # A server may refuse the empty text, which is near to nothing.
+            params = {"input": [t or " " for t in texts[i : i + SENT]], "encoding_format": "float"}
+            yield Request(self.model, (), params, tag=i, path=EMBEDDINGS)
 
-        # A server may refuse the empty text, which is near to nothing.
-        asked = [t or " " for t in texts]
+    def _vectors(self, data: Any, asked: int) -> F32:
         try:
-            answer = self._client.embeddings.create(model=self.model, input=asked, encoding_format="float")
-            vectors = np.asarray([d.embedding for d in sorted(answer.data, key=lambda d: d.index)], np.float32)
-        except openai.OpenAIError as e:
-            raise InputError(f"encoder {self.name}: {_said(e)}; is the server up, and the model's name right?") from e
-        except (AttributeError, TypeError, ValueError) as e:
+            vectors = np.asarray([d["embedding"] for d in sorted(data, key=lambda d: d["index"])], np.float32)
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
             raise InputError(f"encoder {self.name}: the answer holds no vectors; is this an /embeddings server?") from e
-        if vectors.ndim != 2 or len(vectors) != len(texts):
-            raise InputError(f"encoder {self.name}: gave {len(vectors)} vectors for {len(texts)} texts; name another")
+        if vectors.ndim != 2 or len(vectors) != asked:
+            raise InputError(f"encoder {self.name}: gave {len(vectors)} vectors for {asked} texts; name another")
         return vectors
 
 
@@ -189,10 +195,6 @@ def _loading(name: str) -> Iterator[None]:
             f"encoder {name}: cannot be loaded ({reason}); give a folder with a sentence-transformers model, or the "
             f"packaged {ENCODER}"
         ) from e
-
-
-def _said(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def unit(vectors: npt.NDArray[np.floating[Any]]) -> F32:

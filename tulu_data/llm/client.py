@@ -23,13 +23,12 @@ from tulu_data.llm.limiter import rest
 from tulu_data.llm.prices import Price, price_of
 from tulu_data.llm.request import Answer, Failure, Request, answer_of
 
-CHAT = "/chat/completions"
 TRIES = 6  # of one request; a 429 is no try
 TIMEOUT_S = 300.0  # of one try
 DEADLINE_S = 900.0  # of one request, all its tries; waiting for the endpoint's limits does not count
 BACKOFF_S = 0.5  # at first; doubles, with full jitter, up to
 LONGEST_BACKOFF_S = 30.0
-GIVE_UP = 12  # requests that fail, or tries that nobody takes, before any answer: then it is not the rows' fault
+GIVE_UP = 8  # requests that fail, or tries that nobody takes, before any answer: then it is not the rows' fault
 DRAIN_S = 60.0  # for what is under way when the run is stopped
 
 Then = Callable[[Request, Answer | Failure], Iterable[Request] | None]
@@ -293,7 +292,7 @@ class _Run:
 
     async def ask(self, request: Request, endpoint: Endpoint, tried: int, timeout_s: float) -> Answer:
         self.tally.sent += 1
-        reply = await endpoint.post(CHAT, request.body, timeout_s=timeout_s)
+        reply = await endpoint.post(request.path, request.body, timeout_s=timeout_s)
         try:
             answer = answer_of(request, reply.body, endpoint=endpoint.url, attempts=tried, usd=None)
         except ValueError as e:

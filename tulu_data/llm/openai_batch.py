@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from tulu_data.errors import InputError
-from tulu_data.llm.client import CHAT, Stopped
+from tulu_data.llm.client import Stopped
 from tulu_data.llm.endpoint import Endpoint
 from tulu_data.llm.journal import Entry, Journal
 from tulu_data.llm.prices import Price, price_of
-from tulu_data.llm.request import Failure, Request, answer_of
+from tulu_data.llm.request import CHAT, Failure, Request, answer_of
 
 MAX_REQUESTS = 50_000
 MAX_BYTES = 190 << 20  # a little below what is allowed

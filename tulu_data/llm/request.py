@@ -10,6 +10,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 KEY_HEX = 32  # digits of a request's key
+CHAT = "/chat/completions"
+EMBEDDINGS = "/embeddings"
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Request:
 
     messages: as the API takes them. params: everything else of the body (`temperature`, `max_tokens`, `n`, …).
     sample: tells apart askings of the same thing that should each have an answer of their own; it is not sent. tag: the
-    caller's own, not sent and not part of the key.
+    caller's own, not sent and not part of the key. path: what is asked of the server; embeddings have no messages, and
+    their `input` is a parameter.
     """
 
     model: str
@@ -26,16 +29,20 @@ class Request:
     params: Mapping[str, Any] = field(default_factory=dict)
     sample: int = 0
     tag: Any = None
+    path: str = CHAT
 
     @property
     def body(self) -> dict[str, Any]:
         """What is sent."""
-        return {"model": self.model, "messages": list(self.messages), **self.params}
+        messages = {"messages": list(self.messages)} if self.path == CHAT else {}
+        return {"model": self.model, **messages, **self.params}
 
     @cached_property
     def key(self) -> str:
         """A hash of what is sent and of the sample index: what an answer is kept under."""
-        text = json.dumps([self.body, self.sample], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(
+            [self.path, self.body, self.sample], sort_keys=True, ensure_ascii=False, separators=(",", ":")
+        )
         return sha256(text.encode()).hexdigest()[:KEY_HEX]
 
 
@@ -86,7 +93,9 @@ class Failure(NamedTuple):
 def answer_of(
     request: Request, raw: dict[str, Any], *, endpoint: str, attempts: int, usd: float | None, kept: bool = False
 ) -> Answer:
-    """The answer in a chat completion; `ValueError` where it is none."""
+    """The answer in a reply; `ValueError` where it is none. Embeddings are left in `raw`: their answer has no text."""
+    if request.path == EMBEDDINGS:
+        return _embeddings(request, raw, endpoint=endpoint, attempts=attempts, usd=usd, kept=kept)
     choices = raw.get("choices")
     if not isinstance(choices, list) or not choices:
         raise ValueError("a reply without choices")
@@ -112,6 +121,24 @@ def answer_of(
         endpoint=endpoint,
         raw=raw,
         kept=kept,
+    )
+
+
+def _embeddings(request: Request, raw: dict[str, Any], **told: Any) -> Answer:
+    if not isinstance(raw.get("data"), list):
+        raise ValueError("the answer holds no vectors")
+    usage = Usage(dict(raw.get("usage") or {}).get("prompt_tokens"), 0)
+    return Answer(
+        request.key,
+        None,
+        (),
+        finish_reason=None,
+        refusal=None,
+        model=raw.get("model"),
+        usage=usage,
+        ignored=(),
+        raw=raw,
+        **told,
     )
 
 
