@@ -16,8 +16,8 @@ from tulu_data.executor import default_workers
 
 DISTRIBUTION = "tulu-data"
 PACKAGES = ("tulu_data", "decontam", "personas", "trainers")  # `recipes` is data, not a package
-REQUIRED = ("click", "rich", "pydantic", "pyyaml", "numpy", "pyarrow", "polars", "datasets")
-OPTIONAL = {"tokenizers": "tokenizers"}  # distribution → the extra that brings it
+REQUIRED = ("click", "rich", "pydantic", "pyyaml", "numpy", "pyarrow", "polars", "datasets", "openai")
+OPTIONAL = {"tokenizers": "tokenizers", "math-verify": "math"}  # distribution → the extra that brings it
 
 Level = Literal["ok", "note", "problem"]
 
@@ -38,6 +38,7 @@ def examine(store: Path) -> list[Finding]:
         *_distributions(),
         *_shadows(),
         _recipes(),
+        _sandbox(),
         _store(store),
     ]
 
@@ -78,6 +79,17 @@ def _recipes() -> Finding:
     if "quickstart" not in names:
         return Finding("problem", "recipes", f"{BUNDLED}: the bundled recipes are missing; reinstall {DISTRIBUTION}")
     return Finding("ok", "recipes", ", ".join(names))
+
+
+def _sandbox() -> Finding:
+    """Whether the kernel confines the code that the verifier `code` runs."""
+    from tulu_data.verifiers.confinement import available
+
+    missing = [name for name, there in zip(("seccomp", "Landlock"), available(), strict=True) if not there]
+    if missing:
+        weaker = "code of models is confined by an audit hook alone there; run it in a container"
+        return Finding("note", "sandbox", f"no {' and no '.join(missing)}: {weaker}")
+    return Finding("ok", "sandbox", "seccomp and Landlock")
 
 
 def _store(store: Path) -> Finding:

@@ -272,7 +272,9 @@ def test_an_endpoint_that_gives_no_vectors_is_one_line(serving, answer, message)
 
 def test_an_endpoint_that_is_down_is_one_line(monkeypatch):
     monkeypatch.setattr("decontam.encoders.TRIES", 2)
-    with pytest.raises(InputError, match=r"^encoder http://127\.0\.0\.1:9/v1#m: cannot be reached: .*; is the server up"):
+    with pytest.raises(
+        InputError, match=r"^encoder http://127\.0\.0\.1:9/v1#m: cannot be reached: .*; is the server up"
+    ):
         ServedEncoder("http://127.0.0.1:9/v1#m", "http://127.0.0.1:9/v1", "m").encode(["text"])
 
 

@@ -147,6 +147,8 @@ class _Run:
         self.hurry = asyncio.Event()  # set when nothing more is sent: nobody sleeps on
         self.bug: BaseException | None = None
         self.under_way = 0
+        self.taken = 0
+        self.asking: dict[str, asyncio.Future[Answer | Failure | None]] = {}  # by key; equal requests wait for one
         self.idle: deque[asyncio.Future[None]] = deque()
         self.unreached = 0  # tries that nobody took
 
@@ -232,7 +234,8 @@ class _Run:
                 return None
             if request is not None:
                 self.under_way += 1
-                if self.under_way % 64 == 0:
+                self.taken += 1
+                if self.taken % 64 == 0:
                     await asyncio.sleep(0)  # answers from the journal never wait; others want their turn
                 return request
             if not self.under_way:
@@ -253,7 +256,21 @@ class _Run:
             self.watch(self.tally)
 
     async def outcome_of(self, request: Request) -> Answer | Failure | None:
-        """What came of a request; None where the run was stopped before it was sent."""
+        """What came of a request; None where the run was stopped before it was sent. Equal ones are sent once."""
+        other = self.asking.get(request.key)
+        if other is not None:
+            outcome = await asyncio.shield(other)
+            return outcome._replace(kept=True) if isinstance(outcome, Answer) else outcome
+        mine = self.asking[request.key] = asyncio.get_running_loop().create_future()
+        outcome = None
+        try:
+            outcome = await self.kept_or_sent(request)
+            return outcome
+        finally:
+            del self.asking[request.key]
+            mine.set_result(outcome)
+
+    async def kept_or_sent(self, request: Request) -> Answer | Failure | None:
         kept = self.client.journal.get(request.key) if self.client.journal is not None else None
         if kept is not None:
             return answer_of(

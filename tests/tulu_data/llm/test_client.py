@@ -111,6 +111,15 @@ def test_a_changed_request_is_asked_again_and_only_it(serve, tmp_path):
     assert len({r.key for r in [*requests(5, temperature=0.5), *requests(5, temperature=0.6), same]}) == 11
 
 
+def test_equal_requests_under_way_at_once_are_sent_once(serve, tmp_path):
+    server = serve(latency_s=0.05)
+    same = [Request("m", ({"role": "user", "content": f"question {i % 5}"},)) for i in range(50)]
+    found, tally = ask(server, same, folder=tmp_path)
+    assert server.asked.total() == 5
+    assert (tally.answered, tally.kept) == (5, 45)
+    assert len(found) == 5
+
+
 def test_an_answer_leads_to_further_requests_at_once(serve):
     server = serve(latency_s=0.01)
 

@@ -237,3 +237,9 @@ def test_bad_input_is_one_line(answers, args, problem, monkeypatch):
 def test_the_list_names_every_verifier():
     listed = run("--list").stdout
     assert all(name in listed for name in registry.VERIFIERS)
+
+
+def test_the_example_of_the_docs_runs(capsys):
+    text = (Path(__file__).parents[3] / "docs" / "verifiers.md").read_text()
+    exec(text.split("```python\n")[1].split("```")[0], {"__name__": "docs"})
+    assert capsys.readouterr().out.splitlines() == ["True", "['', 'answered 17, not 18']"]
