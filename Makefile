@@ -19,8 +19,10 @@ lint: .venv-dev/installed
 	.venv/bin/pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
+# The last line serves models in the tests; model2vec[distill] asks for an older transformers, and works with this one.
 .venv-dev/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-dev
 	.venv-dev/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
 	.venv-dev/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	.venv-dev/bin/pip install --quiet --disable-pip-version-check 'transformers[serving]>=5.20'
 	touch $@

@@ -1,7 +1,7 @@
 """Whether two mathematical answers are the same.
 
 Structure is compared piece by piece (lists and sets without order, tuples and matrices with it); expressions are
-compared by value: exactly, as fractions, where they are rational, and otherwise at random points to 1e-9 relative,
+compared by value: exactly, as fractions, where they are rational, and otherwise at random points to 1e-11 relative,
 which two different expressions of this size do not survive (Schwartz 1980, Zippel 1979). Decimals are not rounded:
 0.333 is not 1/3. Nothing here can hang: every step is bounded by the answer's length.
 """
@@ -18,7 +18,7 @@ from hashlib import sha256
 from tulu_data.verifiers.latex import WORD_LETTERS, Node, Unreadable, periods, read
 
 Value = Fraction | complex
-RELATIVE = 1e-9
+RELATIVE = 1e-11
 POINTS = 8  # at most, where expressions have variables
 ENOUGH = 3  # points at which both have a value
 MAX_BITS = 20_000  # of an exact power; larger ones are floats
@@ -159,9 +159,15 @@ def _without_name(node: Node, other: Node) -> Node:
         operators, sides = node.args
         if other.op != "relation" or operators[-1] == "in":
             return sides[-1]  # type: ignore[no-any-return]
-    if node.op in ("list", "set") and other.op != "relation":
+    if node.op in ("list", "set") and other.op != "relation" and len(_names(node)) == 1:
         return Node(node.op, tuple(_without_name(item, _INF) for item in node.args))
     return node
+
+
+def _names(collection: Node) -> set[Node | None]:
+    """What the items of `x = 1, x = 2` name; several names where they differ, or None where one names nothing."""
+    named = [i.args[1][0] if i.op == "relation" and set(i.args[0]) == {"="} else None for i in collection.args]
+    return set(named) | ({None} if not named else set())
 
 
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -199,6 +205,10 @@ def _has(node: Node, op: str) -> bool:
     if node.op in ("list", "set", "tuple", "matrix", "relation", "union", "inter"):
         return False
     return any(_has(a, op) for a in node.args if isinstance(a, Node))
+
+
+def _holds(node: Node, op: str) -> bool:
+    return node.op == op or any(_holds(a, op) for a in node.args if isinstance(a, Node))
 
 
 def _signed(node: Node, sign: int) -> Node:
@@ -286,8 +296,10 @@ def _agree(a: Node, b: Node, agrees: Callable[[Value, Value, int], bool]) -> boo
         except (ArithmeticError, ValueError, OverflowError):
             return False
     met = 0
+    # Letters stand for positive numbers, as in √(ab) = √a√b, unless one side alone says |x|.
+    signs = (-1, 1) if _holds(a, "abs") != _holds(b, "abs") else (1,)
     for k in range(POINTS):
-        point = {name: _coordinate(name, k) for name in variables}
+        point = {name: signs[k % len(signs)] * _coordinate(name, k) for name in variables}
         try:
             pair = value(a, point), value(b, point)
         except (ArithmeticError, ValueError, OverflowError):
