@@ -25,14 +25,16 @@ from typing import Any
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _ALLOW, _KILL, _EPERM, _ENOSYS = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
 _CLONE_THREAD = 0x00010000
+_SOCK_STREAM = 1
 
 # Audit architecture, and the numbers of the system calls that are refused. Linux 6.x, asm/unistd.h.
 _X86_64 = (
     0xC000003E,
     56,  # clone: allowed for threads
     435,  # clone3: "not implemented", so that libc falls back to clone
+    53,  # socketpair: allowed for streams, which lead nowhere else; asyncio needs one
     {
-        **dict.fromkeys((41, 53), "socket"),  # socket, socketpair
+        **dict.fromkeys((41,), "socket"),
         **dict.fromkeys((57, 58, 59, 322), "process"),  # fork, vfork, execve, execveat
         **dict.fromkeys(
             (62, 200, 234, 424, 297, 129), "signals"
@@ -51,8 +53,9 @@ _AARCH64 = (
     0xC00000B7,
     220,
     435,
+    199,
     {
-        **dict.fromkeys((198, 199), "socket"),
+        **dict.fromkeys((198,), "socket"),
         **dict.fromkeys((221, 281), "process"),
         **dict.fromkeys((129, 130, 131, 424, 138, 240), "signals"),
         **dict.fromkeys((117, 270, 271, 438), "other processes"),
@@ -63,7 +66,7 @@ _AARCH64 = (
         **dict.fromkeys((194, 190, 186, 180), "shared memory and queues"),
     },
 )
-_ARCHITECTURES: dict[str, tuple[int, int, int, dict[int, str]]] = {
+_ARCHITECTURES: dict[str, tuple[int, int, int, int, dict[int, str]]] = {
     "x86_64": _X86_64,
     "aarch64": _AARCH64,
     "arm64": _AARCH64,
@@ -127,8 +130,8 @@ def forbid_privileges() -> None:
 
 
 def forbid_system_calls() -> None:
-    """No processes, programs, sockets, signals to others. Threads are allowed."""
-    arch, clone, clone3, refused = _ARCHITECTURES[platform.machine()]
+    """No processes, programs, sockets, signals to others. Threads and pairs of streams are allowed."""
+    arch, clone, clone3, socketpair, refused = _ARCHITECTURES[platform.machine()]
     load, equal, set_, give = 0x20, 0x15, 0x45, 0x06
     code = [
         (load, 0, 0, 4),  # the architecture
@@ -142,6 +145,12 @@ def forbid_system_calls() -> None:
         (equal, 0, 4, clone),
         (load, 0, 0, 16),  # its flags
         (set_, 0, 1, _CLONE_THREAD),
+        (give, 0, 0, _ALLOW),
+        (give, 0, 0, _EPERM),
+        (equal, 0, 5, socketpair),
+        (load, 0, 0, 24),  # its type
+        (0x54, 0, 0, 0xF),  # without the flags
+        (equal, 0, 1, _SOCK_STREAM),
         (give, 0, 0, _ALLOW),
         (give, 0, 0, _EPERM),
     ]

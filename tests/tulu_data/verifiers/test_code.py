@@ -131,6 +131,28 @@ def test_the_kernel_confines_code(name):
     assert verify("code", GOOD, TRUTH).right
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import asyncio\nasync def g(x): return x\ndef f(x): return asyncio.run(g(x))",
+        "import threading\ndef f(x):\n    r = []\n    t = threading.Thread(target=r.append, args=(x,))\n"
+        "    t.start(); t.join()\n    return r[0]",
+        "import sys\nsys.setrecursionlimit(10**6)\ndef g(n): return n and g(n - 1)\ndef f(x): return x + g(20_000)",
+        "import numpy as np\ndef f(x): return int(np.array([x]).sum())",
+        "if __name__ == '__main__':\n    input()\ndef f(x): return x",
+    ],
+    ids=["asyncio", "threads", "recursion", "numpy", "main"],
+)
+def test_what_honest_code_does_is_allowed(code):
+    assert verify("code", code, TRUTH).right
+
+
+@KERNEL
+def test_a_pair_of_datagram_sockets_is_refused():
+    code = f"import socket\nsocket.socketpair(type=socket.SOCK_DGRAM)\n{GOOD}"
+    assert "PermissionError" in verify("code", code, TRUTH).reason
+
+
 @KERNEL
 def test_files_outside_its_folder_cannot_be_written_or_read_and_its_own_can(tmp_path):
     target = tmp_path / "evil"
