@@ -71,6 +71,15 @@ def test_what_hangs_or_crashes_is_undecided_and_the_pool_lives_on(hostile):
     assert [v.right for v in verdicts].count(True) == 5
 
 
+def test_latex_that_hangs_a_library_is_undecided_and_ours_reads_it():
+    tower = "\\boxed{9^{9^{9^{9}}}}"
+    tasks = [Task("math_verify", tower, "5"), Task("math", tower, "5"), Task("math", "\\boxed{5}", "5")]
+    hung, wrong, right = verify_all(tasks, workers=1, deadline_s=5)
+    assert hung == (0.0, False, "no verdict after 5 s")
+    assert (wrong.score, wrong.valid) == (0.0, True)
+    assert right == RIGHT
+
+
 def test_verdicts_keep_the_order_of_many_tasks_and_the_pool_is_used_again():
     tasks = [Task("gsm8k", str(i if i % 3 else -1), str(i)) for i in range(1, 1_000)]
     with VerifierPool(2) as pool:
