@@ -1,0 +1,129 @@
+"""The prompts: text files that anyone can read and edit, as Jinja templates whose placeholders are known.
+
+`prompts/SKILL/STAGE.md` beside this module, or in a folder of the user's that has the files to be replaced. A line
+`=== system` or `=== user` begins a message; without one the whole is the user's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tulu_data.errors import InputError, UsageError, nearest
+
+BUNDLED = Path(__file__).parent / "prompts"
+SUFFIX = ".md"
+HASH_HEX = 16
+_PART = re.compile(r"^=== (system|user)[ \t]*$", re.MULTILINE)
+
+
+class Message(dict[str, str]):
+    """One message of a request."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """One prompt. place: where it is, for messages. text: with its placeholders."""
+
+    place: str
+    text: str
+
+    def check(self, known: Iterable[str]) -> None:
+        """`InputError` in one line where the text is no template or has a placeholder that is not `known`."""
+        from jinja2 import TemplateSyntaxError, meta
+
+        try:
+            used = meta.find_undeclared_variables(_environment().parse(self.text))
+        except TemplateSyntaxError as e:
+            raise InputError(f"{self.place}:{e.lineno}: {e.message}; mend the template") from None
+        known = set(known)
+        for name in sorted(used - known):
+            at = re.search(rf"\b{re.escape(name)}\b", self.text)
+            line = self.text.count("\n", 0, at.start()) + 1 if at else 1
+            raise InputError(
+                f"{self.place}:{line}: unknown placeholder {name!r}; {nearest(name, known, noun='placeholder')}"
+            )
+
+    def messages(self, values: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
+        """The messages, with values in the placeholders. What a value holds is never read as a template."""
+        parts = _PART.split(self.text)
+        named = zip(parts[1::2], parts[2::2], strict=True) if len(parts) > 1 else [("user", self.text)]
+        messages = ({"role": role, "content": self._filled(text, values)} for role, text in named)
+        return tuple(m for m in messages if m["content"])
+
+    def _filled(self, text: str, values: Mapping[str, Any]) -> str:
+        return str(_environment().from_string(text).render(values)).strip()
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A skill's templates by stage, as they are in a folder of the user's and, for the rest, in the package."""
+
+    skill: str
+    templates: Mapping[str, Template]
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over the texts: what rows say of the prompts that they were made with."""
+        h = sha256()
+        for stage, template in sorted(self.templates.items()):
+            h.update(f"{stage}\0{len(template.text)}\0{template.text}".encode())
+        return h.hexdigest()[:HASH_HEX]
+
+    def __getitem__(self, stage: str) -> Template:
+        return self.templates[stage]
+
+
+def load(skill: str, stages: Mapping[str, Iterable[str]], *, folder: Path | None = None, home: Path = BUNDLED) -> Prompts:
+    """The templates of a skill, each checked for the placeholders that its stage has.
+
+    folder: the user's, with `SKILL/STAGE.md` for those to be replaced; `UsageError` where it has none of this skill's,
+    or one that the skill does not know. home: where the skill's own are.
+    """
+    own = _own(skill, stages, folder) if folder is not None else {}
+    templates = {}
+    for stage, known in stages.items():
+        path = own.get(stage, home / skill / f"{stage}{SUFFIX}")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            raise InputError(f"{path}: cannot be read: {e}") from None
+        templates[stage] = Template(str(path) if path.is_relative_to(folder or "/dev/null") else path.name, text)
+        templates[stage].check(known)
+    return Prompts(skill, templates)
+
+
+def _own(skill: str, stages: Mapping[str, Iterable[str]], folder: Path) -> dict[str, Path]:
+    found = {p.stem: p for p in sorted((folder / skill).glob(f"*{SUFFIX}"))}
+    if not found:
+        raise UsageError(f"{folder}: has no {skill}/STAGE{SUFFIX}; write them there with: tulu synth {skill} --write-prompts DIR")
+    for stage, path in found.items():
+        if stage not in stages:
+            raise UsageError(f"{path}: {skill} has no stage {stage!r}; {nearest(stage, stages, noun='stage')}")
+    return found
+
+
+def write(prompts: Prompts, folder: Path) -> list[Path]:
+    """Copies a skill's templates into `folder` to be edited; `UsageError` where one is there already."""
+    targets = {folder / prompts.skill / f"{stage}{SUFFIX}": t for stage, t in prompts.templates.items()}
+    for target in targets:
+        if target.exists():
+            raise UsageError(f"{target}: is there already; edit it, or name another folder")
+    for target, template in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(template.text, encoding="utf-8")
+    return list(targets)
+
+
+def _environment() -> Any:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    return ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )

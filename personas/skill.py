@@ -1,0 +1,201 @@
+"""What a skill is: how a row of it comes about, as a pure function that talks.
+
+A row is a generator. It yields what is to be asked of a model, and is sent the replies; it yields what is to be
+checked, and is sent the verdicts; it returns the row, or raises `Rejected`. It does no I/O and draws all chance from
+its item, so it can be run again from a journal and comes to the same row. What it asks, it asks before it checks
+anything: questions are answered by a run, checks are made afterwards, from the journal.
+
+    def sums(item: Item) -> Talk:
+        (said,) = yield from ask(item.ask("prompt", persona=item.persona.text))
+        problem = after(said, "Math problem:")
+        replies = yield from ask(*(item.ask("solve", problem=problem, sample=i) for i in range(item.samples)))
+        verdicts = yield from check(*(Task("gsm8k", r.text, "18") for r in replies))
+        ...
+        return Draft(...)
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Literal, NamedTuple
+
+from personas.persona import Persona
+from personas.procedural.family import Family, Made
+from personas.prompts import Prompts
+from tulu_data.llm.request import Answer
+from tulu_data.verifiers.pool import Task
+from tulu_data.verifiers.verdict import Verdict
+
+ID_HEX = 20
+
+Evidence = Literal["checked", "computed", "tests", "program", "vote", "rule"]
+
+
+class Rejected(Exception):
+    """A row that comes to nothing. `reason` is one of few words that are counted, `detail` is for people."""
+
+    def __init__(self, reason: str, detail: str = "", **known: Any) -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail, self.known = reason, detail, known
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question. sample: tells equal questions apart that should each have an answer of their own."""
+
+    stage: str
+    messages: tuple[Mapping[str, str], ...]
+    sample: int = 0
+
+
+class Reply(NamedTuple):
+    """What was answered. text: never null. finish_reason: as the server says it."""
+
+    text: str
+    finish_reason: str | None
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a row starts from, all of it drawn before anything is asked.
+
+    id: a hash of skill, version, persona, index and seed. drawn: the parameters that were drawn. made: what a procedure
+    made for this row, where no model is asked. samples: how many solutions are asked for.
+    """
+
+    id: str
+    index: int
+    seed: int
+    persona: Persona
+    prompts: Prompts
+    language: str = "en"
+    samples: int = 1
+    drawn: Any = None
+    family: str | None = None
+    made: Made | None = None
+
+    def ask(self, stage: str, *, sample: int = 0, **values: Any) -> Ask:
+        """A question by the skill's template of that stage; the persona's text and the language are always known."""
+        given = {"persona": self.persona.text, "language": language_name(self.language), **values}
+        return Ask(stage, self.prompts[stage].messages(given), sample)
+
+    def rng(self, purpose: str) -> random.Random:
+        """Chance that hangs on the item and the purpose alone."""
+        return random.Random(f"{self.id}/{purpose}")
+
+
+@dataclass
+class Draft:
+    """A row that holds.
+
+    prompt: the user's turn. response: the answer. verifier and truth: exactly what `verify` takes. verified: True where
+    it was shown, None where it was only voted for or cannot be shown. evidence: what shows it.
+    """
+
+    prompt: str
+    response: Reply
+    verifier: str | None
+    truth: str | None
+    verified: bool | None
+    evidence: Evidence
+    constraints: Sequence[Mapping[str, Any]] = ()
+    votes: Votes | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Votes(NamedTuple):
+    """k samples: how many agree with the answer that was taken, and what each answered."""
+
+    k: int
+    agreement: int
+    answers: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Asks:
+    """Questions that a row yields."""
+
+    asks: tuple[Ask, ...]
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Checks that a row yields."""
+
+    tasks: tuple[Task, ...]
+
+
+Talk = Generator[Asks | Checks, Any, Draft]
+
+
+def ask(*asks: Ask) -> Generator[Asks, list[Reply], list[Reply]]:
+    """Asks, and gives the replies in the order of the questions."""
+    return (yield Asks(asks))
+
+
+def check(*tasks: Task) -> Generator[Checks, list[Verdict], list[Verdict]]:
+    """Checks, and gives the verdicts in the order of the tasks."""
+    return (yield Checks(tasks))
+
+
+@dataclass(frozen=True)
+class Skill:
+    """A kind of row.
+
+    version: raised when the same item gives another row. stages: each template's name → its own placeholders. draw:
+    (rng, item's options) → the parameters that a row starts from. talk: how a row comes about. families: what can be
+    made without a model. samples: solutions that are asked for by default. home: the folder of its templates' folder;
+    for skills that other distributions offer.
+    """
+
+    name: str
+    version: int
+    about: str
+    stages: Mapping[str, tuple[str, ...]]
+    talk: Callable[[Item], Talk]
+    families: Sequence[Family] = ()
+    draw: Callable[[random.Random, Persona, Mapping[str, Any]], Any] | None = None
+    make: Callable[[random.Random, Item], Made] | None = None
+    answer: Callable[[Item, str, int], str | None] | None = None
+    samples: int = 1
+    checks_language: bool = True
+    refuses: bool = False  # a refusal may be the right answer
+    options: Mapping[str, str] = field(default_factory=dict)
+    home: Any = None
+
+
+def item_id(skill: str, version: int, persona: str, index: int, seed: int) -> str:
+    """20 hex digits that name a row."""
+    return sha256(f"{skill}/{version}/{persona}/{index}/{seed}".encode()).hexdigest()[:ID_HEX]
+
+
+def after(reply: Reply, marker: str) -> str:
+    """What follows the marker that the prompt asks for; `Rejected` where it is missing or nothing follows."""
+    spaced = r"\s+".join(map(re.escape, marker.rstrip(":").split()))
+    found = re.search(rf"(?im)^[\s>#*_]*{spaced}[*_]*:[*_]*\s*", reply.text)
+    if found is None:
+        raise Rejected("no marker", f"the reply has no {marker!r}: {reply.text[:80]!r}")
+    text = reply.text[found.end() :].strip()
+    if not text:
+        raise Rejected("no marker", f"nothing follows {marker!r}")
+    return text
+
+
+LANGUAGES = {
+    "ar": "Arabic", "bn": "Bengali", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
+    "es": "Spanish", "fa": "Persian", "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi", "hu": "Hungarian",
+    "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean", "nl": "Dutch", "no": "Norwegian",
+    "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "sw": "Swahili",
+    "ta": "Tamil", "te": "Telugu", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese",
+    "zh-cn": "Chinese",
+}  # fmt: skip  # the codes that langdetect gives
+
+
+def language_name(code: str) -> str:
+    """A language's English name, for a prompt."""
+    return LANGUAGES[code]
