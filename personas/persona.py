@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from tulu_data import read
+from tulu_data.chunk import Raw
 from tulu_data.errors import InputError, nearest
 from tulu_data.hub import hub
 
@@ -61,7 +62,7 @@ def read_personas(
         name = source.removeprefix("hub:").partition("@")[0].partition("#")[0]
         license = license or next((v for k, v in HUB_LICENSES.items() if name.startswith(k)), None)  # noqa: A001
     found: dict[str, Persona] = {}
-    for raw in _records(source):
+    for raw in records(source):
         if raw.problem is not None:
             raise InputError(f"{raw.place}: {raw.problem}")
         persona = _persona(raw.record, raw.place, source, field, license)
@@ -71,7 +72,8 @@ def read_personas(
     return tuple(found.values())
 
 
-def _records(source: str) -> Iterator[read.Raw]:
+def records(source: str) -> Iterator[Raw]:
+    """The raw records of files or of a hub dataset."""
     if source.startswith("hub:"):
         for chunk in hub(source).chunks:
             yield from read.decode(chunk)

@@ -21,10 +21,11 @@ import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from personas.persona import Persona
-from personas.procedural.family import Family, Made
+from personas.procedural.family import Family, Made, Scene
 from personas.prompts import Prompts
 from tulu_data.llm.request import Answer
 from tulu_data.verifiers.pool import Task
@@ -65,7 +66,8 @@ class Item:
     """What a row starts from, all of it drawn before anything is asked.
 
     id: a hash of skill, version, persona, index and seed. drawn: the parameters that were drawn. made: what a procedure
-    made for this row, where no model is asked. samples: how many solutions are asked for.
+    made for this row, where no model is asked. samples: how many solutions are asked for. is_twin: whether it is the
+    second row of a pair that shares persona and draw, in skills that have such.
     """
 
     id: str
@@ -78,15 +80,12 @@ class Item:
     drawn: Any = None
     family: str | None = None
     made: Made | None = None
+    is_twin: bool = False
 
     def ask(self, stage: str, *, sample: int = 0, **values: Any) -> Ask:
         """A question by the skill's template of that stage; the persona's text and the language are always known."""
         given = {"persona": self.persona.text, "language": language_name(self.language), **values}
         return Ask(stage, self.prompts[stage].messages(given), sample)
-
-    def rng(self, purpose: str) -> random.Random:
-        """Chance that hangs on the item and the purpose alone."""
-        return random.Random(f"{self.id}/{purpose}")
 
 
 @dataclass
@@ -147,10 +146,14 @@ def check(*tasks: Task) -> Generator[Checks, list[Verdict], list[Verdict]]:
 class Skill:
     """A kind of row.
 
-    version: raised when the same item gives another row. stages: each template's name → its own placeholders. draw:
-    (rng, item's options) → the parameters that a row starts from. talk: how a row comes about. families: what can be
-    made without a model. samples: solutions that are asked for by default. home: the folder of its templates' folder;
-    for skills that other distributions offer.
+    version: raised when the same item gives another row. stages: each template → its own placeholders. talk: how a row
+    comes about. draw: the parameters that a row starts from. samples: solutions that are asked for by default. requests:
+    samples → how many requests a row takes. options:
+    what a user may set, by name, and what it means. Without a model: `families` are gone through in turn, or `make`
+    gives a family's name and a row's task, and `answer` says at each stage what a model would have to say, made_samples
+    times where it is asked for solutions. checks_language, refuses: whether
+    the answer's language is looked at, and whether a refusal may be the right answer. twins: each two rows share persona
+    and draw. home: the folder of its prompts' folder, where it is not this package's.
     """
 
     name: str
@@ -158,15 +161,37 @@ class Skill:
     about: str
     stages: Mapping[str, tuple[str, ...]]
     talk: Callable[[Item], Talk]
-    families: Sequence[Family] = ()
-    draw: Callable[[random.Random, Persona, Mapping[str, Any]], Any] | None = None
-    make: Callable[[random.Random, Item], Made] | None = None
-    answer: Callable[[Item, str, int], str | None] | None = None
+    draw: Callable[[random.Random, Scene, Mapping[str, Any]], Any] | None = None
     samples: int = 1
-    checks_language: bool = True
-    refuses: bool = False  # a refusal may be the right answer
+    requests: Callable[[int], int] = lambda samples: 1 + samples
     options: Mapping[str, str] = field(default_factory=dict)
-    home: Any = None
+    families: Sequence[Family] = ()
+    make: Callable[[random.Random, Item, Scene], tuple[str, Made | None]] | None = None
+    answer: Callable[[Item, str, int], str | None] | None = None
+    made_samples: int = 1
+    checks_language: bool = True
+    refuses: bool = False
+    twins: bool = False
+    home: Path | None = None
+
+
+def computed(verifier: str, made: Made, prompt: str, reply: Reply) -> Generator[Checks, list[Verdict], Draft]:
+    """A row whose truth a procedure computed: the reply is held against it."""
+    (verdict,) = yield from check(Task(verifier, reply.text, made.truth))
+    if not verdict.right:
+        raise Rejected("wrong answer", verdict.reason, prompt=prompt, response=reply)
+    return Draft(prompt, reply, verifier, made.truth, True, "computed")
+
+
+def made_answer(marker: str) -> Callable[[Item, str, int], str | None]:
+    """What a procedure says in place of a model: the task it made, then its solution."""
+
+    def answer(item: Item, stage: str, sample: int) -> str | None:
+        if item.made is None:
+            return None
+        return {"prompt": f"{marker} {item.made.prompt}", "solve": item.made.response}.get(stage)
+
+    return answer
 
 
 def item_id(skill: str, version: int, persona: str, index: int, seed: int) -> str:

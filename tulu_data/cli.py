@@ -34,6 +34,8 @@ COMMANDS: dict[str, Entry] = {
     "show": Entry("tulu_data.commands.show:command", "Show the store, a version, its rows, or an audit."),
     "diff": Entry("tulu_data.commands.diff:command", "Compare two versions, row by row."),
     "verify": Entry("tulu_data.commands.verify:command", "Check that a version holds what its manifest says."),
+    "personas": Entry("personas.commands:personas_command", "Look at personas, and make more of them."),
+    "synth": Entry("personas.commands:synth_command", "Make prompts and checked answers from personas."),
     "complete": Entry("tulu_data.commands.complete:command", "Let a model answer prompts; resumable, with a budget."),
     "verify-answers": Entry(
         "tulu_data.commands.verify_answers:command", "Check responses against true answers: maths, code, constraints."

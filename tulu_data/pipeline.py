@@ -1,4 +1,4 @@
-"""Runs a recipe: ingest each source, audit them against the suites, drop what overlaps, mix, publish.
+"""Runs a recipe: read or make each source, audit them against the suites, drop what overlaps, mix, publish.
 
 Each step is keyed by the hash of what it depends on: its parameters, its inputs' content and the step's version.
 A step whose key is on record, and whose result is still in the store, is skipped. A killed run leaves finished
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from tulu_data import ingestion
 from tulu_data import mixture as mixing
-from tulu_data.errors import RecipeError
+from tulu_data.errors import RecipeError, nearest
 from tulu_data.licenses import check_licenses
 from tulu_data.manifest import Origin, canonical_json
 from tulu_data.progress import Progress, Silent
@@ -29,8 +29,9 @@ from tulu_data.recipe import CLEAN, Loaded, Recipe
 from tulu_data.store import Store, Version
 from tulu_data.tokens import tokenizer_digest
 
-# Sections of a recipe that another package runs: section → module with a `Decontamination`-shaped surface.
-STEPS = {"decontaminate": "decontam.step"}
+# Parts of a recipe that another package runs: key → module, `Decontamination`-shaped for `decontaminate`, else a `Maker`.
+STEPS = {"decontaminate": "decontam.step", "synth": "personas.step", "pairs": "personas.pairs.step"}
+SOURCES = ("ingest", "synth", "pairs")  # the steps that give a source
 
 INGEST_VERSION, MIX_VERSION = 1, 1  # raise when the step gives other rows for the same input
 
@@ -71,6 +72,31 @@ class Decontamination(Protocol):
         """Publishes the rows that the audit's policy keeps, with the decontamination record."""
 
 
+class Maker(Protocol):
+    """What the pipeline asks of the module behind a source that is made."""
+
+    VERSION: int
+
+    def validate(self, data: Mapping[str, Any], place: str, root: Path) -> Any:
+        """The source's section as a strict model; `RecipeError` at `place`."""
+
+    def parent_of(self, settings: Any) -> str | None:
+        """The source that this one is made from."""
+
+    def prepare(
+        self, settings: Any, name: str, *, seed: int, tokenizer: str | None, parent: Version | None
+    ) -> Any:
+        """What is to be made; fails before anything is."""
+
+    def key(self, prepared: Any) -> Mapping[str, Any]:
+        """What the rows depend on, beside the parent."""
+
+    def make(
+        self, prepared: Any, store: Store, *, workers: int, progress: Progress, quiet: bool, origin: Origin | None
+    ) -> Version:
+        """Publishes the rows under the source's name."""
+
+
 class StepReport(NamedTuple):
     """One step of a run."""
 
@@ -103,7 +129,8 @@ def run(
     dry_run: bool = False,
     until: str | None = None,
 ) -> Run:
-    """Makes everything the recipe describes; with `until` (`ingest:NAME`, `drop:NAME`) only what that step needs.
+    """Makes everything the recipe describes; with `until` (`ingest:NAME`, `synth:NAME`, `pairs:NAME`, `drop:NAME`) only
+    what that step needs.
 
     With `dry_run` nothing is written: the result says which steps are cached and which would run.
     """
@@ -119,15 +146,17 @@ class _Runner:
         self.progress = progress
         self.dry_run = dry_run
         self.result = Run(self.recipe.name)
+        self.makers: dict[str, tuple[Maker, Any]] = {}
         self.pinned: dict[str, str] = {}  # hub sources by the commit that was read
 
     def run(self, until: str | None) -> Run:
         action, _, wanted = (until or "mix").partition(":")
         result = self.result
-        decontam, settings = self._decontamination() if action != "ingest" else (None, None)
-        for name in self.recipe.sources if action != "ingest" else [wanted]:
-            result.sources[name] = self._ingest(name)
-        if action == "ingest":
+        decontam, settings = self._decontamination() if action not in SOURCES else (None, None)
+        self._validate_made()
+        for name in self.recipe.sources if action not in SOURCES else [wanted]:
+            self._source(name)
+        if action in SOURCES:
             return result
         self._check_licenses()
         result.clean = dict(result.sources)
@@ -148,7 +177,58 @@ class _Runner:
         module: Any = import_module(STEPS["decontaminate"])
         return module, module.validate(section, self.loaded.place, self.loaded.root)
 
+    def _validate_made(self) -> None:
+        """Sections of all sources that are made, before the first of them is."""
+        for name, spec in self.recipe.sources.items():
+            if spec.made is None:
+                continue
+            maker: Any = import_module(STEPS[spec.made])
+            place = f"{self.loaded.place}: sources.{name}.{spec.made}"
+            settings = maker.validate(getattr(spec, spec.made), place, self.loaded.root)
+            parent = maker.parent_of(settings)
+            if parent is not None and (parent not in self.recipe.sources or self.recipe.sources[parent].made == spec.made):
+                others = [n for n, s in self.recipe.sources.items() if s.made != spec.made]
+                raise RecipeError(f"{place}.of: no source {parent!r} to make them of; {nearest(parent, others, noun='source')}")
+            self.makers[name] = (maker, settings)
+
     # -------------------------------------------------------- steps
+
+    def _source(self, name: str) -> Version | None:
+        """A source's version, read or made; the source that it is made of comes first."""
+        if name not in self.result.sources:
+            self.result.sources[name] = self._make(name) if name in self.makers else self._ingest(name)
+        return self.result.sources[name]
+
+    def _make(self, name: str) -> Version | None:
+        maker, settings = self.makers[name]
+        made, above = self.recipe.sources[name].made, maker.parent_of(settings)
+        step, parent = f"{made}:{name}", self._source(above) if above is not None else None
+        if above is not None and parent is None:
+            self._report(step, "to run", None, None, 0.0)
+            return None
+        prepared = maker.prepare(
+            settings, name, seed=self.recipe.seed, tokenizer=_tokenizer(self.loaded), parent=parent
+        )
+        key = {
+            "step": made,
+            "version": maker.VERSION,
+            "name": name,
+            "tokenizer": tokenizer_digest(_tokenizer(self.loaded)),
+            "from": _identity(parent) if parent is not None else None,
+            **maker.key(prepared),
+        }
+        return self._version_step(
+            step,
+            key,
+            lambda: maker.make(
+                prepared,
+                self.store,
+                workers=self.workers,
+                progress=self.progress,
+                quiet=isinstance(self.progress, Silent),
+                origin=self._origin(step),
+            ),
+        )
 
     def _ingest(self, name: str) -> Version | None:
         source = source_of(self.loaded, name)

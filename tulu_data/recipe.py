@@ -24,11 +24,17 @@ CLEAN = "-clean"  # what the name of a decontaminated source ends with
 BUNDLED = Path(tulu_data.__file__).parent.parent / "recipes"  # beside the package, in a checkout and in a wheel
 
 
+MADE = ("synth", "pairs")  # sources that are made, not read
+PLACES = ("path", "hub", *MADE)
+
+
 class SourceSpec(Strict):
-    """A raw dataset: where it is and, where looking at it is not enough, how to read it."""
+    """A raw dataset: where it is and, where looking at it is not enough, how to read it; or how it is made."""
 
     path: str | list[str] | None = Field(default=None, description="files, folders or globs, relative to root")
     hub: str | None = Field(default=None, description="org/name[/config][@revision][#split] on the Hugging Face hub")
+    synth: dict[str, Any] | None = Field(default=None, description="rows to be made; read by the personas package")
+    pairs: dict[str, Any] | None = Field(default=None, description="pairs to be made of a source; likewise")
     kind: Kind | None = None
     adapter: str | None = None
     license: str | None = None
@@ -36,10 +42,18 @@ class SourceSpec(Strict):
     header: bool | None = None
     columns: list[str] | None = None
 
+    @property
+    def made(self) -> str | None:
+        """The key that says how the rows are made; None where they are read."""
+        return next((place for place in MADE if getattr(self, place) is not None), None)
+
     @model_validator(mode="after")
     def _one_place(self) -> SourceSpec:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("takes exactly one of path, hub")
+        if sum(getattr(self, place) is not None for place in PLACES) != 1:
+            raise ValueError(f"takes exactly one of {', '.join(PLACES)}")
+        read = [k for k in self.model_fields_set if k not in PLACES and getattr(self, k) is not None]
+        if self.made and read:
+            raise ValueError(f"{read[0]}: says how a file is read, and this source is made")
         return self
 
 
@@ -51,7 +65,7 @@ class Licenses(Strict):
 
 
 class Recipe(Strict):
-    """One pipeline: sources → audit → drop → mix."""
+    """One pipeline: sources (read or made) → audit → drop → mix."""
 
     name: str
     description: str = ""

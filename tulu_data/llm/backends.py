@@ -22,9 +22,10 @@ class Replay:
 
     def run(self, requests: Iterable[Request], then: Then, *, watch: Watch | None = None) -> Tally:
         """See `Backend`; answers come in the order of the requests."""
-        return _in_turn(requests, self._answer, then, watch)
+        return _in_turn(requests, self.reply, then, watch)
 
-    def _answer(self, request: Request) -> Answer:
+    def reply(self, request: Request) -> Answer:
+        """The answer to one request."""
         kept = self.journal.get(request.key)
         if kept is None:
             raise InputError(f"{self.journal.path}: has no answer to request {request.key}; run it with a model first")
@@ -44,9 +45,10 @@ class Procedural:
 
     def run(self, requests: Iterable[Request], then: Then, *, watch: Watch | None = None) -> Tally:
         """See `Backend`; answers come in the order of the requests."""
-        return _in_turn(requests, self._answer, then, watch)
+        return _in_turn(requests, self.reply, then, watch)
 
-    def _answer(self, request: Request) -> Answer | Failure:
+    def reply(self, request: Request) -> Answer | Failure:
+        """The answer to one request."""
         text = self.answer(request)
         if text is None:
             return Failure(request.key, "there is no procedure for this request", None, 1)

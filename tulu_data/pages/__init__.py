@@ -1,7 +1,7 @@
 """Self-contained HTML pages: one file that asks nothing of any network, the same bytes for the same input.
 
 A page is a Jinja template beside this module that extends `shell.html`; `NAME.css` and `NAME.js` go in with the shared
-ones. Data goes in compressed and as text: a row that holds markup stays a row.
+ones (`browser.css`: a list with filters and what is chosen in it). Data goes in compressed and as text: a row that holds markup stays a row.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def render(name: str, *, data: Any, **view: Any) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["count"] = lambda n: f"{n:,}"
-    own = {f"{kind}_{part}": Markup(_file(f"{part}.{kind}")) for kind in ("css", "js") for part in ("shell", name)}
-    assets = {"css": own["css_shell"] + own[f"css_{name}"], "js": own["js_shell"] + own[f"js_{name}"]}
+    parts = {"css": ("shell", "browser", name), "js": ("shell", name)}
+    assets = {kind: Markup("").join(Markup(_file(f"{part}.{kind}")) for part in own) for kind, own in parts.items()}
     return environment.get_template(f"{name}.html").render(csp=CSP, data=packed(data), **assets, **view)
 
 

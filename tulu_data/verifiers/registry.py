@@ -13,7 +13,17 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from tulu_data.errors import InputError, UsageError, nearest
-from tulu_data.verifiers import choice, code, drop_f1, grade_math, ifeval, math_answer, refusal, second_opinion
+from tulu_data.verifiers import (
+    choice,
+    code,
+    drop_f1,
+    grade_math,
+    ifeval,
+    math_answer,
+    noncompliance,
+    refusal,
+    second_opinion,
+)
 from tulu_data.verifiers.verdict import Verdict, Verifier, undecided
 
 GROUP = "tulu_data.verifiers"
@@ -51,6 +61,13 @@ VERIFIERS: dict[str, Verifier] = {
         ),
         Verifier("drop_f1", "DROP's F1 of words", drop_f1.parse, drop_f1.check, '["Denver Broncos"]'),
         Verifier("refusal", "refuses where it should, by wording", refusal.parse, refusal.check, "refuse"),
+        Verifier(
+            "noncompliance",
+            "does what a request of CoCoNot's category calls for, by wording",
+            noncompliance.parse,
+            noncompliance.check,
+            "incomplete",
+        ),
     )
 }
 

@@ -1,0 +1,310 @@
+"""A synthesis run on disk: the journal, the records, the page, and the version that is published from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from personas import synth
+from personas.filters import Filters
+from personas.persona import Persona
+from personas.planning import Plan
+from personas.record import RECORD, RECORDS_FILE
+from tulu_data.errors import InputError, TuluError
+from tulu_data.ingestion import EXCERPT_CHARS, REJECTS, REJECTS_FILE
+from tulu_data.llm.client import Tally
+from tulu_data.llm.report import reporting
+from tulu_data.llm.spec import ModelSpec, asking
+from tulu_data.manifest import Input, Origin, Step
+from tulu_data.parquet import ShardWriter
+from tulu_data.progress import Progress, Silent
+from tulu_data.rows import Kind, Row, finish, to_table
+from tulu_data.store import Store, Version, writing
+from tulu_data.tokens import token_counter
+
+RUN_FILE = "run.json"
+PAGE_FILE = "page.html"
+KINDS: tuple[Kind, ...] = ("sft", "rlvr", "prompt")  # what the rows can be published as
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan, who is asked, and what becomes of the rows. personas: the source of the plan's, as it was named."""
+
+    plan: Plan
+    name: str
+    personas: str
+    spec: ModelSpec | None = None
+    kind: Kind = "sft"
+    filters: Filters = field(default_factory=Filters)
+    near: float = synth.NEAR
+    tokenizer: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Names the run's folder: the same request goes on in the same folder."""
+        plan = self.plan
+        told = [
+            plan.skill.name, plan.skill.version, plan.prompts.digest, self.personas, digest_of(plan.personas), plan.n,
+            plan.seed, plan.model_name, dict(plan.params), plan.samples_asked, plan.language, plan.per_persona,
+            dict(plan.options), self.spec.urls if self.spec else None,
+        ]  # fmt: skip
+        return sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def digest_of(personas: Any) -> str:
+    """sha256 over the personas' ids, in order, in hex."""
+    return sha256("\n".join(p.id for p in personas).encode()).hexdigest()
+
+
+def folder_of(store: Store, job: Job) -> Path:
+    """Where a run's files are, unless somewhere else is named."""
+    return store.root / "runs" / f"{job.plan.skill.name}-{job.digest}"
+
+
+@dataclass
+class Ran:
+    """What a run came to. version is None where not one row was accepted."""
+
+    folder: Path
+    version: Version | None
+    summary: dict[str, Any]
+
+
+def run(
+    job: Job,
+    store: Store,
+    folder: Path,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    quiet: bool = False,
+    origin: Origin | None = None,
+) -> Ran:
+    """Makes the rows and publishes those that are accepted as a version called `job.name`.
+
+    `Stopped` (with all that was answered kept, and the records of the rows that are whole written) where the budget is
+    spent, the key is refused or Ctrl-C was pressed; `InputError` where no row is accepted.
+    """
+    job.plan.check()
+    with writing(folder, "-o"):
+        folder.mkdir(parents=True, exist_ok=True)
+    if job.spec is None:
+        return _publish(job, store, folder, synth.from_procedures(job.plan), Tally(), workers, progress, origin)
+    total = job.plan.n * job.plan.skill.requests(job.plan.samples_asked)
+    with asking(job.spec, folder) as asked:
+        tally = Tally()
+
+        def watched(seen: Tally) -> None:
+            nonlocal tally
+            tally = seen
+            if watch is not None:
+                watch(seen)
+
+        try:
+            with reporting(job.plan.model_name, total, quiet=quiet) as watch:
+                tally, failures = synth.generate(job.plan, asked.backend, watch=watched)
+        except TuluError:
+            look_up = synth.from_journal(asked.journal, {})
+            _write_records(job, folder, look_up, tally, workers, progress)
+            raise
+        look_up = synth.from_journal(asked.journal, failures)
+        return _publish(job, store, folder, look_up, tally, workers, progress, origin)
+
+
+def _write_records(
+    job: Job,
+    folder: Path,
+    look_up: synth.Lookup,
+    tally: Tally,
+    workers: int | None,
+    progress: Progress | None,
+    accept: Any = None,
+) -> dict[str, Any]:
+    """Writes the records and the run's summary and page into its folder; gives the summary."""
+    from personas.page import write_page
+
+    target, part = folder / RECORDS_FILE, folder / f".{RECORDS_FILE}.part"
+    summary = _Summary(job, tally)
+    with writing(folder, "-o"):
+        with pq.ParquetWriter(part, RECORD, compression="zstd") as writer:
+            for kept in synth.records(
+                job.plan, look_up, job.name, filters=job.filters, near=job.near, workers=workers, progress=progress
+            ):
+                writer.write_table(pa.Table.from_pylist(kept.records, RECORD))
+                summary.add(kept)
+                if accept is not None:
+                    accept(kept.records)
+        part.replace(target)
+        told = summary.told()
+        (folder / RUN_FILE).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_page(folder, told)
+    return told
+
+
+class _Summary:
+    """What a run came to, counted as its records are written."""
+
+    def __init__(self, job: Job, tally: Tally) -> None:
+        self.job, self.tally = job, tally
+        self.records = self.accepted = self.waiting = 0
+        self.reasons: dict[str, int] = {}
+        self.requests: dict[str, Mapping[str, Any]] = {}
+
+    def add(self, kept: synth.Kept) -> None:
+        self.waiting += kept.waiting
+        for record in kept.records:
+            self.records += 1
+            self.accepted += record["accepted"]
+            for request in record["requests"]:
+                self.requests.setdefault(request["key"], request)
+        for reason, count in synth.reasons(kept.records).items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + count
+
+    def told(self) -> dict[str, Any]:
+        plan, paid = self.job.plan, list(self.requests.values())
+        ignored: dict[str, int] = {}
+        for request in paid:
+            for name in request["ignored"]:
+                ignored[name] = ignored.get(name, 0) + 1
+        return {
+            "format": "tulu-synth/1",
+            "skill": plan.skill.name,
+            "skill_version": plan.skill.version,
+            "prompts_digest": plan.prompts.digest,
+            "name": self.job.name,
+            "kind": self.job.kind,
+            "n": plan.n,
+            "seed": plan.seed,
+            "language": plan.language,
+            "samples": plan.samples_asked,
+            "options": dict(plan.options),
+            "personas": self.job.personas,
+            "personas_known": len(plan.personas),
+            "model": plan.model_name,
+            "endpoints": self.job.spec.urls if self.job.spec else [],
+            "params": dict(plan.params),
+            "records": self.records,
+            "accepted": self.accepted,
+            "rejected": dict(sorted(self.reasons.items(), key=lambda r: (-r[1], r[0]))),
+            "waiting": self.waiting,
+            "requests": len(paid),
+            "prompt_tokens": sum(r["prompt_tokens"] or 0 for r in paid),
+            "completion_tokens": sum(r["completion_tokens"] or 0 for r in paid),
+            "usd": sum(r["usd"] or 0.0 for r in paid),
+            "unpriced": sum(r["usd"] is None for r in paid),
+            "ignored": ignored,
+            "version": None,
+        }
+
+
+def _publish(
+    job: Job,
+    store: Store,
+    folder: Path,
+    look_up: synth.Lookup,
+    tally: Tally,
+    workers: int | None,
+    progress: Progress | None,
+    origin: Origin | None,
+) -> Ran:
+    with store.build(job.name, job.kind) as build:
+        writer = ShardWriter(build.data, job.kind)
+        summary = _write_records(
+            job,
+            folder,
+            look_up,
+            tally,
+            workers,
+            progress or Silent(),
+            lambda records: writer.write(to_table(job.kind, _rows(job, records))),
+        )
+        if not summary["accepted"]:
+            why = ", ".join(f"{count:,} × {reason}" for reason, count in summary["rejected"].items())
+            raise InputError(f"{job.name}: not one of {summary['records']:,} rows was accepted ({why}); look with: tulu show {folder}")
+        shards = writer.close()
+        (build.folder / RECORDS_FILE).write_bytes((folder / RECORDS_FILE).read_bytes())
+        build.add_file(RECORDS_FILE, summary["records"])
+        if rejects := list(_rejects(folder / RECORDS_FILE)):
+            build.add_table(REJECTS_FILE, pa.Table.from_pylist(rejects, REJECTS))
+        version = build.publish(
+            shards,
+            writer.tally.logical(),
+            inputs=[_input(job, summary)],
+            steps=[_step(job, summary)],
+            tokenizer=job.tokenizer,
+            origin=origin,
+        )
+    summary["version"] = version.ref
+    (folder / RUN_FILE).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Ran(folder, version, summary)
+
+
+def _rows(job: Job, records: list[Row]) -> Iterator[Row]:
+    """The accepted records as rows of the job's kind."""
+    skill = job.plan.skill
+    count_tokens = token_counter(job.tokenizer) if job.tokenizer else None
+    for i, record in enumerate(r for r in records if r["accepted"]):
+        prompt, response = record["messages"]
+        row: Row = {
+            "messages": [prompt, response] if job.kind == "sft" else [prompt],
+            "subset": record["family"] or skill.name,
+            "license": record["license"],
+            "tags": [skill.name, *([record["evidence"]] if record["evidence"] else [])],
+            "prov": {
+                "orig_id": record["id"],
+                "orig_index": record["index"],
+                "converter": f"synth/{skill.name}/{skill.version}",
+            },
+        }
+        if job.kind == "rlvr":
+            if record["verifier"] is None:
+                raise InputError(f"{job.name}: row {i} has no verifier, so it is no rlvr row; publish it as sft")
+            row |= {"verifier": record["verifier"], "ground_truth": record["ground_truth"]}
+            row["constraint"] = " ".join(c["text"] for c in record["constraints"]) or None
+        yield finish(job.kind, row, source=job.name, count_tokens=count_tokens)
+
+
+def _rejects(path: Path) -> Iterator[Row]:
+    columns = ["id", "index", "accepted", "reject_reason", "reject_detail", "prompt"]
+    for batch in pq.ParquetFile(path).iter_batches(columns=columns):
+        for record in batch.to_pylist():
+            if not record["accepted"]:
+                detail = f": {record['reject_detail']}" if record["reject_detail"] else ""
+                yield {
+                    "place": f"{RECORDS_FILE}: {record['id']}",
+                    "record": record["index"],
+                    "reason": f"{record['reject_reason']}{detail}",
+                    "excerpt": (record["prompt"] or "")[:EXCERPT_CHARS],
+                }
+
+
+def _input(job: Job, summary: Mapping[str, Any]) -> Input:
+    personas: list[Persona] = list(job.plan.personas)
+    return Input(
+        uri=f"personas:{job.personas}",
+        sha256=digest_of(personas),
+        bytes=sum(len(p.text.encode()) for p in personas),
+        records=summary["records"],
+        rows=summary["accepted"],
+        rejected=dict(summary["rejected"]),
+    )
+
+
+def _step(job: Job, summary: Mapping[str, Any]) -> Step:
+    names = ("skill", "skill_version", "prompts_digest", "n", "seed", "language", "samples", "options", "model", "params")
+    return Step(
+        name="synth",
+        source=job.name,
+        params={**{k: summary[k] for k in names}, "near": job.near, "keywords": list(job.filters.keywords)},
+        rows_in=summary["records"],
+        rows_out=summary["accepted"],
+        drops=REJECTS_FILE if summary["rejected"] else None,
+    )

@@ -1,0 +1,97 @@
+"""A run for people: what it came to, and its rows as one can read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow.parquet as pq
+
+from personas.record import RECORDS_FILE
+from personas.runs import PAGE_FILE, RUN_FILE
+from tulu_data.errors import InputError
+from tulu_data.rows import Row
+from tulu_data.tables import percent, print_json, print_table, printable
+
+SHOWN = 5  # rows, unless more are asked for
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """What is written of a run in its folder; `InputError` where there is none."""
+    try:
+        told: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise InputError(f"{folder / RUN_FILE}: is no run's summary ({e}); run tulu synth again with -o {folder}") from None
+    return told
+
+
+def records_of(folder: Path, *, rejected: bool | None = None) -> Iterator[Row]:
+    """The records of a run, in order; only those that were rejected, or accepted, where that is asked for."""
+    path = folder / RECORDS_FILE
+    if not path.exists():
+        raise InputError(f"{path}: is missing; run tulu synth again with -o {folder}")
+    for batch in pq.ParquetFile(path).iter_batches():
+        for record in batch.to_pylist():
+            if rejected is None or record["accepted"] != rejected:
+                yield record
+
+
+def print_run(folder: Path, *, as_json: bool, n_rows: int | None = None, rejected: bool | None = None) -> None:
+    """A run's summary and its first rows: persona, prompt, answer, verdict, cost."""
+    summary = summary_of(folder)
+    if as_json:
+        rows = list(islice(records_of(folder, rejected=rejected), n_rows)) if n_rows is not None else None
+        print_json(summary if rows is None else {"run": summary, "rows": rows})
+        return
+    print_summary(summary, folder)
+    for record in islice(records_of(folder, rejected=rejected), SHOWN if n_rows is None else n_rows):
+        print_record(record)
+
+
+def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
+    """Rows by what became of them, requests and cost, and where to look."""
+    rows, total = [("accepted", summary["accepted"])], summary["records"]
+    rows += [(reason, count) for reason, count in summary["rejected"].items()]
+    if summary["waiting"]:
+        rows.append(("not answered yet", summary["waiting"]))
+    title = f"{summary['name']}: {summary['n']:,} rows of {summary['skill']} by {summary['model']}"
+    print_table(printable(title), ["", "rows", "share"], [(label, n, percent(n, total)) for label, n in rows])
+    if summary["endpoints"]:
+        unpriced = summary["unpriced"]
+        usd = f"{summary['usd']:,.4f}" if not unpriced else f"not known of {unpriced:,} answers"
+        print_table(
+            "Requests",
+            ["answered", "prompt tokens", "completion tokens", "USD"],
+            [(summary["requests"], summary["prompt_tokens"], summary["completion_tokens"], usd)],
+        )
+    for name, count in summary["ignored"].items():
+        click.echo(f"the server did not honour {name} in {count:,} answers")
+    if summary["version"]:
+        click.echo(printable(summary["version"]))
+    click.echo(f"run: {folder}   page: {folder / PAGE_FILE}")
+
+
+def print_record(record: Mapping[str, Any]) -> None:
+    """One row."""
+    verdict = "accepted" if record["accepted"] else f"rejected: {record['reject_reason']}"
+    shown = f" ({record['evidence']})" if record["evidence"] else ""
+    click.secho(f"\n{record['id']}  {verdict}{shown}", bold=True)
+    if record["reject_detail"]:
+        click.echo(printable(f"[why] {record['reject_detail']}"))
+    click.echo(printable(f"[persona] {record['persona']}"))
+    for constraint in record["constraints"]:
+        kept = {None: "not checked", True: "kept", False: f"broken: {constraint['lacks']}"}[constraint["kept"]]
+        click.echo(printable(f"[{constraint['id']}] {constraint['kwargs']} {kept}"))
+    for message in record["messages"] or ():
+        click.echo(printable(f"[{message['role']}] {message['content']}"))
+    if record["ground_truth"]:
+        click.echo(printable(f"[{record['verifier']}] {record['ground_truth']}"))
+    if record["vote_k"]:
+        click.echo(printable(f"[votes] {record['vote_agreement']} of {record['vote_k']}: {record['vote_answers']}"))
+    if record["requests"] and record["prompt_tokens"] is not None and record["endpoint"] != record["model_asked"]:
+        usd = "price not known" if record["usd"] is None else f"{record['usd']:.5f} USD"
+        click.echo(f"[cost] {record['prompt_tokens']:,} + {record['completion_tokens']:,} tokens, {usd}")
