@@ -37,17 +37,34 @@ ANSWER_TOKENS = 400  # of an answer whose longest length is not given, for the s
 @click.option("--persona-license", help="Of the personas, carried on every row [default: as they say].")
 @click.option("--per-persona", type=click.IntRange(min=1), default=10, show_default=True, help="Rows of one persona.")
 @click.option("--prompts", type=click.Path(file_okay=False), help="Folder with SKILL/STAGE.md of your own.")
-@click.option("--write-prompts", type=click.Path(file_okay=False, path_type=Path), help="Copy the prompts there and stop.")
+@click.option(
+    "--write-prompts", type=click.Path(file_okay=False, path_type=Path), help="Copy the prompts there and stop."
+)
 @click.option("--language", default="en", show_default=True, help="Of prompts and answers, e.g. de.")
 @click.option("--samples", type=click.IntRange(min=1), help="Solutions of a row [default: the skill's].")
-@click.option("--constraint", "constraints", multiple=True, metavar="ID[=JSON]", help="precise-if: a type to draw, or one with parameters for all rows.")  # noqa: E501
+@click.option(
+    "--constraint",
+    "constraints",
+    multiple=True,
+    metavar="ID[=JSON]",
+    help="precise-if: a type to draw, or one with parameters for all rows.",
+)  # noqa: E501
 @click.option("--harmful", is_flag=True, help="safety: also requests that would harm somebody.")
 @click.option("--option", "options", multiple=True, metavar="KEY=JSON", help="Another option of the skill.")
-@click.option("--kind", type=click.Choice(["sft", "rlvr", "prompt"]), default="sft", show_default=True, help="Of the rows.")
+@click.option(
+    "--kind", type=click.Choice(["sft", "rlvr", "prompt"]), default="sft", show_default=True, help="Of the rows."
+)
 @click.option("--keyword", "keywords", multiple=True, help="Reject rows with this word [default: makers of models].")
-@click.option("--near", type=click.FloatRange(0, 1, min_open=True), help="Similarity of duplicate prompts [default: 0.7].")
+@click.option(
+    "--near", type=click.FloatRange(0, 1, min_open=True), help="Similarity of duplicate prompts [default: 0.7]."
+)
 @click.option("--name", help="Of the version [default: the skill's].")
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run [default: in the store].")  # noqa: E501
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the run [default: in the store].",
+)  # noqa: E501
 @click.option("--dry-run", is_flag=True, help="Print the first request and an estimate; ask nobody.")
 @store_option
 @workers_option
@@ -114,7 +131,9 @@ def _job(skill: str, options: Mapping[str, Any]) -> tuple[Job, Any]:
     backend = options["backend"] or ("openai" if options["model"] else "procedural")
     if (backend == "procedural") != (options["model"] is None):
         raise UsageError(
-            "--backend procedural asks no model; leave out --model" if options["model"] else f"--backend {backend}: name a --model"
+            "--backend procedural asks no model; leave out --model"
+            if options["model"]
+            else f"--backend {backend}: name a --model"
         )
     given = {
         "skill": skill,
@@ -180,7 +199,13 @@ def _show_plan(job: Job, *, as_json: bool) -> None:
     if plan.model is None:
         requests = prompt_tokens = longest = 0
         usd = 0.0
-    told = {"rows": plan.n, "requests": requests, "prompt_tokens": prompt_tokens, "completion_tokens": requests * longest, "usd": usd}
+    told = {
+        "rows": plan.n,
+        "requests": requests,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": requests * longest,
+        "usd": usd,
+    }
     if as_json:
         print_json({"request": first.body, **told})
         return
@@ -238,16 +263,32 @@ def sample_command(source: str, n: int, seed: int, field: str | None, output: Pa
             click.echo(f"{persona.id}  {persona.text}")
 
 
-@personas_command.command("expand", epilog=example("tulu personas expand data.jsonl --method text --model gpt-4o-mini -o run --dry-run"))  # noqa: E501
+@personas_command.command(
+    "expand", epilog=example("tulu personas expand data.jsonl --method text --model gpt-4o-mini -o run --dry-run")
+)  # noqa: E501
 @click.argument("source", default="sample")
-@click.option("--method", type=click.Choice(["text", "persona"]), default="persona", show_default=True, help="From texts: who would read or write them; from personas: who is close to them.")  # noqa: E501
+@click.option(
+    "--method",
+    type=click.Choice(["text", "persona"]),
+    default="persona",
+    show_default=True,
+    help="From texts: who would read or write them; from personas: who is close to them.",
+)  # noqa: E501
 @click.option("--model", required=True, help="As the server calls it.")
 @model_options
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the run."
+)
 @click.option("--field", help="Column that holds the text or persona.")
 @click.option("--each", type=click.IntRange(min=1), default=3, show_default=True, help="Personas asked for from each.")
 @click.option("--limit", type=click.IntRange(min=1), help="The first so many texts or personas only.")
-@click.option("--near", type=click.FloatRange(0, 1, min_open=True), default=0.7, show_default=True, help="Similarity from which one is a duplicate.")  # noqa: E501
+@click.option(
+    "--near",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.7,
+    show_default=True,
+    help="Similarity from which one is a duplicate.",
+)  # noqa: E501
 @click.option("--license", "license_", help="Of the personas that are made [default: of what they are made from].")
 @click.option("--dry-run", is_flag=True, help="Print the first request and how many there are; ask nobody.")
 @quiet_option
@@ -266,7 +307,15 @@ def expand_command(source: str, output: Path, dry_run: bool, quiet: bool, as_jso
     from tulu_data.tables import print_json, print_table
 
     spec = spec_of(options["model"], options)
-    plan = Expansion.of(source, spec, method=options["method"], field=options["field"], each=options["each"], limit=options["limit"], license_=options["license_"])  # noqa: E501
+    plan = Expansion.of(
+        source,
+        spec,
+        method=options["method"],
+        field=options["field"],
+        each=options["each"],
+        limit=options["limit"],
+        license_=options["license_"],
+    )  # noqa: E501
     requests = list(plan.requests())
     if dry_run:
         print_json({"request": requests[0].body, "requests": len(requests)})
@@ -282,7 +331,9 @@ def expand_command(source: str, output: Path, dry_run: bool, quiet: bool, as_jso
     if as_json:
         print_json(told)
         return
-    print_table(str(output / "personas.jsonl"), ["personas", "rejected"], [(len(found.personas), sum(found.rejected.values()))])
+    print_table(
+        str(output / "personas.jsonl"), ["personas", "rejected"], [(len(found.personas), sum(found.rejected.values()))]
+    )
     for reason, count in found.rejected.items():
         click.echo(f"{count:,} × {reason}")
 

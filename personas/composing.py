@@ -18,7 +18,13 @@ from personas.stock import LETTER_WORDS, STOCKS, Stock
 from tulu_data.verifiers.ifeval import Constraint
 
 ATTEMPTS = 80
-_FLIPPED = {"at least": "less than", "less than": "at least", "at most": "at least", "exactly": "less than", "around": "less than"}
+_FLIPPED = {
+    "at least": "less than",
+    "less than": "at least",
+    "at most": "at least",
+    "exactly": "less than",
+    "around": "less than",
+}
 _RELATIONS = ("relation", "let_relation", "capital_relation")
 _COUNTS = ("frequency", "let_frequency", "num_sentences", "num_words", "capital_frequency")
 SEPARATOR = "******"  # between two responses
@@ -216,7 +222,7 @@ def _sentences(plan: _Plan, stock: Stock, scene: Scene, rng: random.Random, atte
     length = _length(plan, count, attempt)
     made = [_sentence(stock, plan, rng, length) for _ in range(max(1, count - (extra if less is None else 0)))]
     if plan.language == "en" and attempt % 2 == 0 and (plan.words[1] is None or plan.words[1] > 60):
-        made[0] = f"{scene.topic[:1].upper()}{scene.topic[1:]} rewards patience and {_lower(made[0])}"
+        made[0] = f"With {scene.topic} patience pays and {_lower(made[0])}"
     _put_keywords(made, plan, rng, less is not None)
     _put_marks(made, plan, rng)
     text = " ".join(made).lower()
@@ -273,7 +279,9 @@ def _put_keywords(made: list[str], plan: _Plan, rng: random.Random, no_more: boo
     """Each keyword as often as it is asked for, in sentences of its own unless those are limited."""
     for word in dict.fromkeys(plan.keywords):
         times = plan.keywords.count(word)
-        said = f"{rng.choice(('think of the', 'remember the', 'look for the'))} {word}" + f" and one more {word}" * (times - 1)
+        said = f"{rng.choice(('think of the', 'remember the', 'look for the'))} {word}" + f" and one more {word}" * (
+            times - 1
+        )
         if no_more:
             made[-1] = f"{made[-1].rstrip('.')} and {said}."
         else:

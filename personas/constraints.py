@@ -429,8 +429,10 @@ CONFLICTS = _conflicts()  # after IFEval's own table, and what its checks make i
 def contradiction(constraints: Sequence[Constraint]) -> str:
     """Why no answer can keep all of these, in one line; empty where nothing is seen that speaks against it.
 
-    >>> no, rain = Constraint("keywords:forbidden_words", {"forbidden_words": ["rain"]}), Constraint(
-    ...     "keywords:existence", {"keywords": ["rain"]})
+    >>> no, rain = (
+    ...     Constraint("keywords:forbidden_words", {"forbidden_words": ["rain"]}),
+    ...     Constraint("keywords:existence", {"keywords": ["rain"]}),
+    ... )
     >>> contradiction([no, rain])
     "keywords:forbidden_words forbids 'rain', which keywords:existence asks for"
     """

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 from personas import prompts
 from personas.duplicates import Seen
 from personas.persona import MAX_CHARS, Persona, persona_id, read_personas, records
-from personas.synth import from_journal
+from personas.skill import Ask
+from personas.talking import from_journals
 from tulu_data.errors import InputError, nearest
 from tulu_data.llm.client import Watch
 from tulu_data.llm.request import Answer, Failure, Request
@@ -56,10 +57,15 @@ class Expansion:
         return cls(origins[:limit], template, method, spec, each, license=license_)
 
     def requests(self) -> Iterator[Request]:
-        """A request for each origin; its tag is the origin."""
+        """A request for each origin; its tag is the origin and the question."""
         for origin in self.origins:
             values = {self.method: origin.text, "each": self.each, "language": self.language}
-            yield Request(self.spec.model, self.template.messages(values), self.spec.request_params, tag=origin)
+            yield Request(
+                self.spec.model,
+                self.template.messages(values),
+                self.spec.request_params,
+                tag=(origin, Ask(self.method, ())),
+            )
 
 
 TEXT_FIELDS = ("text", "prompt", "question", "instruction", "content", "persona")
@@ -133,7 +139,7 @@ def expand(plan: Expansion, asked: Asked, *, near: float, watch: Watch | None = 
             failures[request.key] = outcome
 
     asked.backend.run(plan.requests(), note, watch=watch)
-    look_up = from_journal(asked.journal, failures)
+    look_up = from_journals({"": asked.journal}, failures)
     sieve = _Sieve(Seen(near))
     if plan.method == "persona":
         for origin in plan.origins:
@@ -147,5 +153,5 @@ def expand(plan: Expansion, asked: Asked, *, near: float, watch: Watch | None = 
         if not lines:
             sieve.leave("no marker")
         for line in lines[: plan.each]:
-            sieve.take(line.strip(), request.tag, f"{plan.method}-to-persona/{outcome.model}", plan.license)
+            sieve.take(line.strip(), request.tag[0], f"{plan.method}-to-persona/{outcome.model}", plan.license)
     return Expanded(sieve.personas, dict(sorted(sieve.rejected.items())))

@@ -51,5 +51,7 @@ def _changed(node: ast.AST) -> Iterator[dict[str, object]]:
             yield {"op": _COMPUTED[type(op)]()}
         case ast.BoolOp(op=op):
             yield {"op": ast.Or() if isinstance(op, ast.And) else ast.And()}
-        case ast.Return(value=value) if value is not None and not (isinstance(value, ast.Constant) and value.value is None):
+        case ast.Return(value=value) if value is not None and not (
+            isinstance(value, ast.Constant) and value.value is None
+        ):
             yield {"value": ast.Constant(None)}

@@ -93,7 +93,9 @@ def _view(records: Sequence[Row], summary: Mapping[str, Any]) -> dict[str, Any]:
         "duplicates": duplicates,
         "duplicate_share": f"{100 * duplicates / max(1, total):.1f} %",
         "cost": _cost(summary),
-        "facts": [(k, str(v)) for k, v in summary.items() if k not in ("format", "rejected") and v not in (None, {}, [])],
+        "facts": [
+            (k, str(v)) for k, v in summary.items() if k not in ("format", "rejected") and v not in (None, {}, [])
+        ],
         "held": min(len(records), MAX_ROWS),
         "total": len(records),
     }
@@ -141,7 +143,10 @@ def histogram(values: Sequence[int]) -> dict[str, Any]:
         counts[(value - low) // step] += 1
     fullest = max(counts)
     bars = [
-        {"height": round(100 * c / fullest, 1), "title": f"{low + i * step}–{low + (i + 1) * step - 1} words: {c:,} rows"}
+        {
+            "height": round(100 * c / fullest, 1),
+            "title": f"{low + i * step}–{low + (i + 1) * step - 1} words: {c:,} rows",
+        }
         for i, c in enumerate(counts)
     ]
     return {"bars": bars, "low": low, "high": high, "median": sorted(values)[len(values) // 2]}

@@ -11,7 +11,7 @@ from typing import Any
 from personas.persona import Persona
 from personas.procedural.scenes import scene_of
 from personas.prompts import Prompts
-from personas.skill import LANGUAGES, Ask, Item, Skill, item_id
+from personas.skill import LANGUAGES, Ask, Draft, Item, Skill, Talk, item_id
 from tulu_data.errors import UsageError, nearest
 from tulu_data.llm.request import Request
 
@@ -47,7 +47,9 @@ class Plan:
                 "give more personas, or a larger --per-persona"
             )
         if self.language not in LANGUAGES:
-            raise UsageError(f"language {self.language!r} is unknown; {nearest(self.language, LANGUAGES, noun='language')}")
+            raise UsageError(
+                f"language {self.language!r} is unknown; {nearest(self.language, LANGUAGES, noun='language')}"
+            )
         if self.model is None and self.language != "en":
             raise UsageError(f"language {self.language!r}: the procedural backend writes English alone; name a --model")
         if self.model is None and self.skill.answer is None:
@@ -71,6 +73,15 @@ class Plan:
     def model_name(self) -> str:
         """Who answers, as rows say it."""
         return self.model or f"procedural/{PROCEDURAL_VERSION}"
+
+    @property
+    def label(self) -> str:
+        """What the progress says."""
+        return self.skill.name
+
+    def talk(self, item: Item) -> Talk[Draft]:
+        """The row of an item."""
+        return self.skill.talk(item)
 
     def items(self, count: int | None = None) -> Iterator[Item]:
         """The items in order; each hangs on its persona, its index and the seed alone."""

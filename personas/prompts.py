@@ -79,7 +79,9 @@ class Prompts:
         return self.templates[stage]
 
 
-def load(skill: str, stages: Mapping[str, Iterable[str]], *, folder: Path | None = None, home: Path = BUNDLED) -> Prompts:
+def load(
+    skill: str, stages: Mapping[str, Iterable[str]], *, folder: Path | None = None, home: Path = BUNDLED
+) -> Prompts:
     """The templates of a skill, each checked for the placeholders that its stage has.
 
     folder: the user's, with `SKILL/STAGE.md` for those to be replaced; `UsageError` where it has none of this skill's,
@@ -101,7 +103,9 @@ def load(skill: str, stages: Mapping[str, Iterable[str]], *, folder: Path | None
 def _own(skill: str, stages: Mapping[str, Iterable[str]], folder: Path) -> dict[str, Path]:
     found = {p.stem: p for p in sorted((folder / skill).glob(f"*{SUFFIX}"))}
     if not found:
-        raise UsageError(f"{folder}: has no {skill}/STAGE{SUFFIX}; write them there with: tulu synth {skill} --write-prompts DIR")
+        raise UsageError(
+            f"{folder}: has no {skill}/STAGE{SUFFIX}; write them there with: tulu synth {skill} --write-prompts DIR"
+        )
     for stage, path in found.items():
         if stage not in stages:
             raise UsageError(f"{path}: {skill} has no stage {stage!r}; {nearest(stage, stages, noun='stage')}")

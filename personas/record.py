@@ -134,7 +134,7 @@ def record_of(plan: Plan, item: Item, source: str, told: Sequence[Told], outcome
         "completion_tokens": _total(a.usage.completion for a in answers),
         "attempts": sum(a.attempts for a in answers),
         "usd": _total(a.usd for a in answers),
-        "requests": [_request(ask, answer) for ask, answer in told],
+        "requests": [request_row(ask, answer) for ask, answer in told],
     }
 
 
@@ -156,7 +156,8 @@ def _constraint(told: Mapping[str, Any]) -> Row:
     return {"kept": None, "lacks": None, **told, "kwargs": kwargs}
 
 
-def _request(ask: Ask, answer: Answer) -> Row:
+def request_row(ask: Ask, answer: Answer) -> Row:
+    """One answered request, as records hold it."""
     return {
         "stage": ask.stage,
         "sample": ask.sample,

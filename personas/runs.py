@@ -12,14 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personas import synth
+from personas import synth, talking
+from personas.duplicates import NEAR
 from personas.filters import Filters
 from personas.persona import Persona
-from personas.planning import Plan
+from personas.planning import PROCEDURAL_VERSION, Plan
 from personas.record import RECORD, RECORDS_FILE
 from tulu_data.errors import InputError, TuluError
 from tulu_data.ingestion import EXCERPT_CHARS, REJECTS, REJECTS_FILE
-from tulu_data.llm.client import Tally
 from tulu_data.llm.report import reporting
 from tulu_data.llm.spec import ModelSpec, asking
 from tulu_data.manifest import Input, Origin, Step
@@ -44,7 +44,7 @@ class Job:
     spec: ModelSpec | None = None
     kind: Kind = "sft"
     filters: Filters = field(default_factory=Filters)
-    near: float = synth.NEAR
+    near: float = NEAR
     tokenizer: str | None = None
 
     @property
@@ -97,33 +97,24 @@ def run(
     with writing(folder, "-o"):
         folder.mkdir(parents=True, exist_ok=True)
     if job.spec is None:
-        return _publish(job, store, folder, synth.from_procedures(job.plan), Tally(), workers, progress, origin)
+        look_up = talking.from_procedures(job.plan.answer, PROCEDURAL_VERSION)
+        return _publish(job, store, folder, look_up, workers, progress, origin)
     total = job.plan.n * job.plan.skill.requests(job.plan.samples_asked)
     with asking(job.spec, folder) as asked:
-        tally = Tally()
-
-        def watched(seen: Tally) -> None:
-            nonlocal tally
-            tally = seen
-            if watch is not None:
-                watch(seen)
-
+        journals = {"": asked.journal}
         try:
             with reporting(job.plan.model_name, total, quiet=quiet) as watch:
-                tally, failures = synth.generate(job.plan, asked.backend, watch=watched)
+                failures = talking.generate(job.plan, {"": asked.backend}, watch=watch)
         except TuluError:
-            look_up = synth.from_journal(asked.journal, {})
-            _write_records(job, folder, look_up, tally, workers, progress)
+            _write_records(job, folder, talking.from_journals(journals, {}), workers, progress)
             raise
-        look_up = synth.from_journal(asked.journal, failures)
-        return _publish(job, store, folder, look_up, tally, workers, progress, origin)
+        return _publish(job, store, folder, talking.from_journals(journals, failures), workers, progress, origin)
 
 
 def _write_records(
     job: Job,
     folder: Path,
-    look_up: synth.Lookup,
-    tally: Tally,
+    look_up: talking.Lookup,
     workers: int | None,
     progress: Progress | None,
     accept: Any = None,
@@ -132,7 +123,7 @@ def _write_records(
     from personas.page import write_page
 
     target, part = folder / RECORDS_FILE, folder / f".{RECORDS_FILE}.part"
-    summary = _Summary(job, tally)
+    summary = _Summary(job)
     with writing(folder, "-o"):
         with pq.ParquetWriter(part, RECORD, compression="zstd") as writer:
             for kept in synth.records(
@@ -152,8 +143,8 @@ def _write_records(
 class _Summary:
     """What a run came to, counted as its records are written."""
 
-    def __init__(self, job: Job, tally: Tally) -> None:
-        self.job, self.tally = job, tally
+    def __init__(self, job: Job) -> None:
+        self.job = job
         self.records = self.accepted = self.waiting = 0
         self.reasons: dict[str, int] = {}
         self.requests: dict[str, Mapping[str, Any]] = {}
@@ -209,8 +200,7 @@ def _publish(
     job: Job,
     store: Store,
     folder: Path,
-    look_up: synth.Lookup,
-    tally: Tally,
+    look_up: talking.Lookup,
     workers: int | None,
     progress: Progress | None,
     origin: Origin | None,
@@ -221,14 +211,15 @@ def _publish(
             job,
             folder,
             look_up,
-            tally,
             workers,
             progress or Silent(),
             lambda records: writer.write(to_table(job.kind, _rows(job, records))),
         )
         if not summary["accepted"]:
             why = ", ".join(f"{count:,} × {reason}" for reason, count in summary["rejected"].items())
-            raise InputError(f"{job.name}: not one of {summary['records']:,} rows was accepted ({why}); look with: tulu show {folder}")
+            raise InputError(
+                f"{job.name}: not one of {summary['records']:,} rows was accepted ({why}); look with: tulu show {folder}"
+            )
         shards = writer.close()
         (build.folder / RECORDS_FILE).write_bytes((folder / RECORDS_FILE).read_bytes())
         build.add_file(RECORDS_FILE, summary["records"])
@@ -299,7 +290,18 @@ def _input(job: Job, summary: Mapping[str, Any]) -> Input:
 
 
 def _step(job: Job, summary: Mapping[str, Any]) -> Step:
-    names = ("skill", "skill_version", "prompts_digest", "n", "seed", "language", "samples", "options", "model", "params")
+    names = (
+        "skill",
+        "skill_version",
+        "prompts_digest",
+        "n",
+        "seed",
+        "language",
+        "samples",
+        "options",
+        "model",
+        "params",
+    )
     return Step(
         name="synth",
         source=job.name,

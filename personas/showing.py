@@ -25,7 +25,9 @@ def summary_of(folder: Path) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise InputError(f"{folder / RUN_FILE}: is no run's summary ({e}); run tulu synth again with -o {folder}") from None
+        raise InputError(
+            f"{folder / RUN_FILE}: is no run's summary ({e}); run tulu synth again with -o {folder}"
+        ) from None
     return told
 
 
@@ -59,7 +61,8 @@ def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
     if summary["waiting"]:
         rows.append(("not answered yet", summary["waiting"]))
     title = f"{summary['name']}: {summary['n']:,} rows of {summary['skill']} by {summary['model']}"
-    print_table(printable(title), ["", "rows", "share"], [(label, n, percent(n, total)) for label, n in rows])
+    click.secho(printable(title), bold=True)
+    print_table("", ["", "rows", "share"], [(label, n, percent(n, total)) for label, n in rows])
     if summary["endpoints"]:
         unpriced = summary["unpriced"]
         usd = f"{summary['usd']:,.4f}" if not unpriced else f"not known of {unpriced:,} answers"
@@ -95,3 +98,22 @@ def print_record(record: Mapping[str, Any]) -> None:
     if record["requests"] and record["prompt_tokens"] is not None and record["endpoint"] != record["model_asked"]:
         usd = "price not known" if record["usd"] is None else f"{record['usd']:.5f} USD"
         click.echo(f"[cost] {record['prompt_tokens']:,} + {record['completion_tokens']:,} tokens, {usd}")
+
+
+def print_pairs(summary: Mapping[str, Any], folder: Path) -> None:
+    """A run of pairs: how many were made, why the others were not, and what they cost."""
+    click.secho(printable(f"{summary['name']}: {summary['method']} pairs of {summary['of']}"), bold=True)
+    rows = [("made", summary["made"]), *summary["rejected"].items()]
+    if summary["waiting"]:
+        rows.append(("not answered yet", summary["waiting"]))
+    print_table("", ["", "rows", "share"], [(label, n, percent(n, summary["tried"])) for label, n in rows])
+    if summary["requests"]:
+        usd = f"{summary['usd']:,.4f}" if not summary["unpriced"] else f"not known of {summary['unpriced']:,} answers"
+        click.echo(
+            f"{summary['requests']:,} answers, {summary['prompt_tokens']:,} + {summary['completion_tokens']:,} tokens, USD {usd}"
+        )
+    if bias := summary["position_bias"]:
+        click.echo(f"position bias: {bias['mean']:+.2f} points for standing earlier, over {bias['ratings']:,} ratings")
+    if summary["version"]:
+        click.echo(printable(summary["version"]))
+    click.echo(f"run: {folder}")

@@ -5,7 +5,7 @@ checked, and is sent the verdicts; it returns the row, or raises `Rejected`. It 
 its item, so it can be run again from a journal and comes to the same row. What it asks, it asks before it checks
 anything: questions are answered by a run, checks are made afterwards, from the journal.
 
-    def sums(item: Item) -> Talk:
+    def sums(item: Item) -> Talk[Draft]:
         (said,) = yield from ask(item.ask("prompt", persona=item.persona.text))
         problem = after(said, "Math problem:")
         replies = yield from ask(*(item.ask("solve", problem=problem, sample=i) for i in range(item.samples)))
@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from personas.persona import Persona
 from personas.procedural.family import Family, Made, Scene
@@ -46,11 +46,14 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """A question. sample: tells equal questions apart that should each have an answer of their own."""
+    """A question. sample: tells equal questions apart that should each have an answer of their own. route: who is asked,
+    where there are several.
+    """
 
     stage: str
-    messages: tuple[Mapping[str, str], ...]
+    messages: tuple[Mapping[str, Any], ...]
     sample: int = 0
+    route: str = ""
 
 
 class Reply(NamedTuple):
@@ -129,7 +132,8 @@ class Checks:
     tasks: tuple[Task, ...]
 
 
-Talk = Generator[Asks | Checks, Any, Draft]
+Made_ = TypeVar("Made_")
+Talk = Generator[Asks | Checks, Any, Made_]
 
 
 def ask(*asks: Ask) -> Generator[Asks, list[Reply], list[Reply]]:
@@ -160,7 +164,7 @@ class Skill:
     version: int
     about: str
     stages: Mapping[str, tuple[str, ...]]
-    talk: Callable[[Item], Talk]
+    talk: Callable[[Item], Talk[Draft]]
     draw: Callable[[random.Random, Scene, Mapping[str, Any]], Any] | None = None
     samples: int = 1
     requests: Callable[[int], int] = lambda samples: 1 + samples

@@ -29,7 +29,9 @@ def vote(
     candidates = list(dict.fromkeys(a for a in answers if a is not None))
     if not candidates:
         cut = sum(r.finish_reason == "length" for r in replies)
-        raise Rejected("truncated" if cut == len(replies) else "no answer", f"none of {len(replies)} solutions ends in an answer")
+        raise Rejected(
+            "truncated" if cut == len(replies) else "no answer", f"none of {len(replies)} solutions ends in an answer"
+        )
     voters = [i for i, a in enumerate(answers) if a is not None]
     pairs = [(i, c) for i in voters for c in range(len(candidates))]
     verdicts = yield from check(*(Task(verifier, replies[i].text, candidates[c]) for i, c in pairs))
@@ -40,5 +42,7 @@ def vote(
     best = max(range(len(candidates)), key=lambda c: (len(agree[c]), -c))
     votes = Votes(len(replies), len(agree[best]), answers)
     if 2 * votes.agreement <= votes.k:
-        raise Rejected("no majority", f"{votes.agreement} of {votes.k} agree: {', '.join(map(str, answers))}", votes=votes)
+        raise Rejected(
+            "no majority", f"{votes.agreement} of {votes.k} agree: {', '.join(map(str, answers))}", votes=votes
+        )
     return Elected(replies[min(agree[best])], candidates[best], votes)

@@ -36,6 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "verify": Entry("tulu_data.commands.verify:command", "Check that a version holds what its manifest says."),
     "personas": Entry("personas.commands:personas_command", "Look at personas, and make more of them."),
     "synth": Entry("personas.commands:synth_command", "Make prompts and checked answers from personas."),
+    "pairs": Entry("personas.pairs.commands:pairs_command", "Make preference pairs, by constraint, verifier or judge."),
     "complete": Entry("tulu_data.commands.complete:command", "Let a model answer prompts; resumable, with a budget."),
     "verify-answers": Entry(
         "tulu_data.commands.verify_answers:command", "Check responses against true answers: maths, code, constraints."

@@ -83,9 +83,7 @@ class Maker(Protocol):
     def parent_of(self, settings: Any) -> str | None:
         """The source that this one is made from."""
 
-    def prepare(
-        self, settings: Any, name: str, *, seed: int, tokenizer: str | None, parent: Version | None
-    ) -> Any:
+    def prepare(self, settings: Any, name: str, *, seed: int, tokenizer: str | None, parent: Version | None) -> Any:
         """What is to be made; fails before anything is."""
 
     def key(self, prepared: Any) -> Mapping[str, Any]:
@@ -186,9 +184,13 @@ class _Runner:
             place = f"{self.loaded.place}: sources.{name}.{spec.made}"
             settings = maker.validate(getattr(spec, spec.made), place, self.loaded.root)
             parent = maker.parent_of(settings)
-            if parent is not None and (parent not in self.recipe.sources or self.recipe.sources[parent].made == spec.made):
+            if parent is not None and (
+                parent not in self.recipe.sources or self.recipe.sources[parent].made == spec.made
+            ):
                 others = [n for n, s in self.recipe.sources.items() if s.made != spec.made]
-                raise RecipeError(f"{place}.of: no source {parent!r} to make them of; {nearest(parent, others, noun='source')}")
+                raise RecipeError(
+                    f"{place}.of: no source {parent!r} to make them of; {nearest(parent, others, noun='source')}"
+                )
             self.makers[name] = (maker, settings)
 
     # -------------------------------------------------------- steps

@@ -34,8 +34,9 @@ def _breakeven(rng: random.Random, scene: Scene) -> Made:
         f"{w.who} compares two suppliers of {w.a}. The first asks {high} dollars for the contract and {slow} dollars "
         f"for each piece, the second {low} dollars for the contract and {fast} dollars for each piece. For how many "
         "pieces do both ask the same total?",
-        f"{w.intro} Tank A holds {high} litres and is filled at {slow} litres per minute. Tank B holds {low} litres "
-        f"and is filled at {fast} litres per minute. After how many minutes do the two tanks hold equally much?",
+        f"{w.intro} {w.name} watches two tanks. Tank A holds {high} litres and is filled at {slow} litres per minute. "
+        f"Tank B holds {low} litres and is filled at {fast} litres per minute. After how many minutes do the two tanks "
+        "hold equally much?",
         f"Two clubs for {w.topic} are growing. One has {low} members and gains {fast} every month; the other, led by "
         f"{w.who} has {high} members and gains {slow} every month. In how many months will they have the same number "
         "of members?",
@@ -128,8 +129,8 @@ def _revenue(rng: random.Random, scene: Scene) -> Made:
     prompts = (
         f"{w.who} finds that at a price of $p$ dollars each, ${n} - {k}p$ of the {w.a} are sold per month. Any real "
         "price is allowed. What is the largest possible monthly revenue in dollars?",
-        f"{w.intro} The height of a ball thrown up beside the {w.b} is $h(t) = {n}t - {k}t^2$ centimetres after $t$ "
-        "seconds. Find its greatest height in centimetres.",
+        f"{w.intro} {w.name} models the height of a kite above the {w.b} by $h(t) = {n}t - {k}t^2$ centimetres after "
+        "$t$ seconds. Find its greatest height in centimetres.",
         f"Tickets for an evening about {w.topic} are to be priced. {w.here}, {w.who} estimates that a price of $p$ "
         f"euros brings ${n} - {k}p$ guests. Treating $p$ as a real number, compute the maximum of the takings $p({n} - "
         f"{k}p)$.",
@@ -164,8 +165,8 @@ def _discriminant(rng: random.Random, scene: Scene) -> Made:
     )
     ways = (
         f"There is no real root when the discriminant is negative: $m^2 - 4 \\cdot {a} \\cdot {c} < 0$, that is $m^2 < "
-        f"{bound}$. The largest such integer is ${edge}$, since ${edge}^2 = {edge**2} < {bound} \\le {(edge + 1) ** 2}"
-        f"$. So $m$ runs from $-{edge}$ to ${edge}$, which are $2 \\cdot {edge} + 1 = {count}$ integers.",
+        f"{bound}$. The largest such integer is ${edge}$, since ${edge}^2 = {edge**2} < {bound} \\le {edge + 1}^2$. So "
+        f"$m$ runs from $-{edge}$ to ${edge}$, which are $2 \\cdot {edge} + 1 = {count}$ integers.",
         f"We need $m^2 < 4 \\cdot {a} \\cdot {c} = {bound}$. This holds for $|m| \\le {edge}$, because ${edge}^2 = "
         f"{edge**2}$ and ${edge + 1}^2 = {(edge + 1) ** 2}$. Counting zero once and each of the others with both signs "
         f"gives ${count}$.",
@@ -249,8 +250,8 @@ def _quadratic_inequality(rng: random.Random, scene: Scene) -> Made:
         "positive. For how many whole temperatures are they safe?",
         f"{w.hello} {w.here}, {w.name} marks on a number line all integers at which the parabola $y = {p}$ lies on or "
         f"below the $x$-axis, as a riddle about {w.topic}. Count the marks.",
-        f"Every integer is written on one of the tags that hang on the {w.b}. {w.who} removes all tags with ${p} > 0$. "
-        "How many tags are left?",
+        f"Every integer is written on one tag in an endless row beside the {w.b}. {w.who} removes all tags with "
+        f"${p} > 0$. How many tags are left?",
     )
     ways = (
         f"The quadratic factors as $({polynomial((1, -low))})({polynomial((1, -high))})$. It is at most zero between "
@@ -298,7 +299,7 @@ def _composition(rng: random.Random, scene: Scene) -> Made:
     off = x + 1 if off == x else off
     prompts = (
         f"{w.posed} Let ${f}$ and ${g}$. For which $x$ is $f(g(x)) = {k}$?",
-        f"{w.who} has two machines for {w.a}. The first turns a number $x$ into ${c}x - {d}$; the second turns a "
+        f"{w.who} has two rules for the {w.a}. The first turns a number $x$ into ${c}x - {d}$; the second turns a "
         f"number $x$ into ${a}x + {b}$. A number goes through the first and the result through the second, and ${k}$ "
         "comes out. What was the number?",
         f"{w.hello} For a lesson on {w.topic}, {w.name} defines ${f}$ and ${g}$ and then $h(x) = f(g(x))$. "
@@ -327,6 +328,7 @@ def _exponents(rng: random.Random, scene: Scene) -> Made:
     x, off = Fraction(j * b + i * c, i - j), Fraction(b + c, i - j)
     if off == x:
         off = x + 1
+    slow = f"{j}(x + {b})" if j > 1 else f"x + {b}"
     one, two = base**i, base**j
     prompts = (
         f"{w.posed} Solve ${one}^{{x - {c}}} = {two}^{{x + {b}}}$ for the real number $x$.",
@@ -340,14 +342,12 @@ def _exponents(rng: random.Random, scene: Scene) -> Made:
     )
     ways = (
         f"Write both sides as powers of ${base}$: ${one} = {base}^{i}$ and ${two} = {base}^{j}$. The exponents must "
-        f"agree, so ${i}(x - {c}) = {j}(x + {b})$. This gives ${polynomial((i - j, 0))} = {j * b + i * c}$ and $x = "
+        f"agree, so ${i}(x - {c}) = {slow}$. Collecting terms gives ${i - j} \\cdot x = {j * b + i * c}$ and so $x = "
         f"{latex(x)}$.",
-        f"Taking logarithms to base ${base}$ turns the equation into ${i}(x - {c}) = {j}(x + {b})$. Then ${i}x - "
+        f"Taking logarithms to base ${base}$ turns the equation into ${i}(x - {c}) = {slow}$. Then ${i}x - "
         f"{polynomial((j, 0))} = {j * b} + {i * c}$, so $x = {latex(x)}$.",
     )
-    slip = (
-        f"Writing both sides as powers of ${base}$ we get ${i}x - {c} = {polynomial((j, 0))} + {b}$ for the exponents."
-    )
+    slip = f"As powers of ${base}$ the two sides have the exponents ${i}x - {c}$ and ${polynomial((j, 0))} + {b}$."
     return _made(rng, prompts, (ways, x), (slip, off), one=one, two=two, b=b, c=c)
 
 
@@ -487,11 +487,12 @@ def _joint_work(rng: random.Random, scene: Scene) -> Made:
         f"Alone, {w.who} would need {a} hours to sort all the {w.a}; a friend would need {b} hours for the same work. "
         f"{w.name} starts alone and is joined by the friend after {alone} hours. How many more hours do they need "
         "together?",
-        f"{w.intro} One pump empties the pool in {a} hours and a second pump in {b} hours. The first runs by itself "
-        f"for {alone} hours, and then both run until the pool is empty. For how many hours do both run?",
-        f"A printer could print a whole book on {w.topic} in {a} minutes, and an older one could do it in {b} minutes. "
+        f"{w.intro} {w.name} looks after two pumps. One could empty a pool in {a} hours, the other in {b} hours. The "
+        f"first runs by itself for {alone} hours, and then both run until the pool is empty. For how many hours do "
+        "both run?",
+        f"A printer could print a whole book on {w.topic} in {a} minutes, and a second one could do it in {b} minutes. "
         f"{w.here}, {w.who} lets the first print for {alone} minutes and then has both share the remaining pages so "
-        "that they stop at the same time. Find how many minutes the older printer runs.",
+        "that they stop at the same time. Find how many minutes the second printer runs.",
         f"{w.intro} Painting the {w.b} would take {w.name} {a} days without help, and it would take a neighbour {b} "
         f"days without help. After {alone} days of painting alone, {w.name} calls the neighbour. In how many further "
         "days, as an exact number, do they finish side by side?",

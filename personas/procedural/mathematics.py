@@ -40,9 +40,9 @@ def _power_mod(rng: random.Random, scene: Scene) -> Made:
     answer, off = pow(base, rest, modulus), pow(base, rest + 1, modulus)
     prompts = (
         f"{w.posed} What is the remainder when ${base}^{{{exponent}}}$ is divided by {modulus}?",
-        f"{w.who} imagines that the number of {w.a} starts at one and is multiplied by {base} every day, for {exponent} "
-        f"days. If all of them were then packed into boxes of {modulus}, with every box full but perhaps the last, how "
-        "many would not be in a full box?",
+        f"{w.who} imagines that the number of {w.a} starts at one and is multiplied by {base} every day, for "
+        f"{exponent} days. If all of them were then packed into boxes of {modulus}, with every box full but perhaps "
+        "the last, how many would not be in a full box?",
         f"{w.hello} A dial {w.at} has the positions 0 to {modulus - 1}, and a number $n$ turns it from 0 by $n$ steps, "
         f"where {modulus} steps are a full circle. {w.name} enters $n = {base}^{{{exponent}}}$. At which position does "
         "the dial stop?",
@@ -80,9 +80,9 @@ def _schedule(rng: random.Random, scene: Scene) -> Made:
         f"{w.hello} Three bells hang {w.at}. Counting seconds, the first rings at each multiple of {a}, the second at "
         f"each multiple of {b}, the third at each multiple of {c}. {w.name} listens from second 1 to second {days}. In "
         "how many of these seconds is at least one bell heard?",
-        f"A newsletter on {w.topic} has {days} issues, numbered 1 to {days}. A recipe stands in each issue numbered by "
-        f"a multiple of {a}, a map in each multiple of {b}, an interview in each multiple of {c}. {w.who} keeps the "
-        "issues with at least one of the three. Find how many issues are kept.",
+        f"A newsletter on {w.topic} has {days} editions, numbered 1 to {days}. A recipe stands in each edition whose "
+        f"number is a multiple of {a}, a map in each multiple of {b}, an interview in each multiple of {c}. {w.who} "
+        "keeps the editions with at least one of the three. Find how many editions are kept.",
     )
     ways = (
         f"Use inclusion and exclusion. The single counts are ${days // a}$, ${days // b}$ and ${days // c}$, in sum "
@@ -131,7 +131,7 @@ def _arrangement(rng: random.Random, scene: Scene) -> Made:
 
 def _committee(rng: random.Random, scene: Scene) -> Made:
     w = words(rng, scene)
-    m, n, size = rng.randint(4, 9), rng.randint(4, 9), rng.randint(4, 5)
+    m, n, size = rng.randint(4, 11), rng.randint(4, 11), rng.randint(4, 5)
     least = rng.randint(2, size - 2)
     terms = [(t, comb(m, t), comb(n, size - t)) for t in range(least, size + 1) if t <= m and size - t <= n]
     total, off = sum(p * q for _, p, q in terms), comb(m, least) * comb(m + n - least, size - least)
@@ -143,7 +143,7 @@ def _committee(rng: random.Random, scene: Scene) -> Made:
         f"{w.intro} A jury of {size} members is formed from {m} women and {n} men. The rules ask for {least} or more "
         "women. Find the number of possible juries.",
         f"{w.here}, {m + n} cards lie on a table, {m} red ones with different pictures and {n} blue ones with "
-        f"different pictures. {w.who} takes {size} cards at once and keeps no fewer than {least} red ones among them. "
+        f"different pictures. {w.who} takes {size} cards at once, with no fewer than {least} red ones among them. "
         "How many selections fit this description?",
     )
     shown = " + ".join(f"{p} \\cdot {q}" for _, p, q in terms)
@@ -164,9 +164,9 @@ def _lattice(rng: random.Random, scene: Scene) -> Made:
     everything, one, two = comb(p + q, p), comb(i + j, i), comb(p + q - i - j, p - i)
     count = everything - one * two
     prompts = (
-        f"{w.who} walks through a town with a square grid of streets, from one corner to a point {p} blocks east and "
-        f"{q} blocks north, always going east or north. The crossing {i} blocks east and {j} blocks north of the start "
-        "is closed. How many routes are there?",
+        f"To fetch {w.b}, {w.who} walks from a corner in a square grid of streets to a shop {p} blocks east and {q} "
+        f"blocks north, always going east or north. The crossing {i} blocks east and {j} blocks north of the start is "
+        f"closed because of an event on {w.topic}. How many routes are there?",
         f"{w.posed} A path in the plane goes from $(0, 0)$ to $({p}, {q})$ in unit steps to the right or upwards. How "
         f"many such paths do not pass through the point $({i}, {j})$?",
         f"{w.hello} A cart carries {w.a} along the aisles {w.at}, which form a grid. It has to move {p} units to the "
@@ -181,7 +181,8 @@ def _lattice(rng: random.Random, scene: Scene) -> Made:
         f"go $\\binom{{{i + j}}}{{{i}}} \\cdot \\binom{{{p + q - i - j}}}{{{p - i}}} = {one} \\cdot {two} = "
         f"{one * two}$. The difference is ${everything} - {one * two} = {count}$.",
         f"We count the complement. A path through the forbidden point consists of one of ${one}$ first parts and one "
-        f"of ${two}$ second parts, so ${one * two}$ paths are lost. Of ${everything}$ paths in total, ${count}$ remain.",
+        f"of ${two}$ second parts, so ${one * two}$ paths are lost. Of ${everything}$ paths in total, ${count}$ "
+        "remain.",
     )
     slip = f"A path is a choice of ${p}$ of the ${p + q}$ steps, which gives ${everything}$."
     return _made(rng, prompts, (ways, count), (slip, everything), p=p, q=q, i=i, j=j)
@@ -200,10 +201,8 @@ def _sharing(rng: random.Random, scene: Scene) -> Made:
         f"of the {parts} unknowns has to be at least {least}?",
         f"{w.hello} {w.here}, {parts} children with different names are given {total} equal {w.b} altogether. "
         f"{w.name} makes sure that nobody gets fewer than {least}. Count the possible distributions.",
-        f"A plan for {w.topic} spreads {total} hours over {parts} named weekdays in whole hours, and no less than "
-        f"{least} hours on any of these days. How many such plans can {w.who} choose from?".replace(
-            ", choose", " choose"
-        ),
+        f"A plan for {w.topic} spreads {total} hours over {parts} named weekdays in whole hours, with no less than "
+        f"{least} hours on any of these days. How many such plans can {w.who} choose from?",
     )
     ways = (
         f"Give every part its ${least}$ first. That uses ${parts} \\cdot {least} = {parts * least}$ and leaves "
@@ -219,7 +218,7 @@ def _sharing(rng: random.Random, scene: Scene) -> Made:
 
 def _draws(rng: random.Random, scene: Scene) -> Made:
     w = words(rng, scene)
-    r, s, drawn = rng.randint(4, 10), rng.randint(4, 10), rng.randint(3, 4)
+    r, s, drawn = rng.randint(4, 12), rng.randint(4, 12), rng.randint(3, 4)
     want = rng.randint(2, drawn - 1)
     good, every = comb(r, want) * comb(s, drawn - want), comb(r + s, drawn)
     chance = Fraction(good, every)
@@ -261,9 +260,9 @@ def _bounce(rng: random.Random, scene: Scene) -> Made:
         f"{w.hello} {w.here}, {w.name} lets a marble drop from a height of {height} cm; each rebound reaches ${r}$ "
         "times the previous height. Add up all the falls and all the rises of the endless motion. What is the sum in "
         "centimetres?",
-        f"As a model for ideas that come back in {w.topic}, {w.who} uses a bouncing ball: first fall {height} cm, and "
-        f"every bounce ${r}$ as high as the one before, the first being ${r}$ as high as the fall. Find the length of "
-        "the way of the ball over infinitely many bounces, in cm, with rises and falls both counted.",
+        f"As a model for ideas that come back in {w.topic}, {w.who} sets up a bouncing ball {w.at}. It first falls "
+        f"{height} cm, and every rise is ${r}$ of the fall before it. {w.name} wonders how long the way of the ball is "
+        "over infinitely many bounces, with rises and falls both counted. Find this length in cm.",
     )
     ways = (
         f"The falls form the geometric series ${height}(1 + {r} + \\dots) = {latex(off)}$. The rises are the same "
@@ -278,7 +277,7 @@ def _bounce(rng: random.Random, scene: Scene) -> Made:
 
 def _largest(rng: random.Random, scene: Scene) -> Made:
     w = words(rng, scene)
-    top, drawn = rng.randint(7, 20), rng.randint(2, 4)
+    top, drawn = rng.randint(7, 27), rng.randint(2, 4)
     mean, off = Fraction(drawn * (top + 1), drawn + 1), Fraction(drawn * top, drawn + 1)
     prompts = (
         f"{w.who} numbers the {w.a} from 1 to {top}, picks {drawn} of them at random without replacement and notes the "
@@ -366,8 +365,8 @@ def _triangle(rng: random.Random, scene: Scene) -> Made:
         f"By Heron's formula with half the perimeter $s = {latex(s)}$, the squared area is $s(s - {a})(s - {b})(s - {c}"
         f") = {latex(Fraction(sixteen, 16))}$. Hence the area is ${area}$.",
         f"Let $x$ be the part of the side ${c}$ cut off by its height, next to the side ${b}$. Then $x = \\frac{{{b}^2 "
-        f"+ {c}^2 - {a}^2}}{{2 \\cdot {c}}} = {latex(Fraction(b * b + c * c - a * a, 2 * c))}$ and the squared height is "
-        f"${b}^2 - x^2$. Half of ${c}$ times the height is ${area}$.",
+        f"+ {c}^2 - {a}^2}}{{2 \\cdot {c}}} = {latex(Fraction(b * b + c * c - a * a, 2 * c))}$ and the squared height "
+        f"is ${b}^2 - x^2$. Half of ${c}$ times the height is ${area}$.",
     )
     slip = f"Taking the two shorter sides as base and height, the area is $\\frac{{{a} \\cdot {b}}}{{2}}$."
     return _made(rng, prompts, (ways, area), (slip, Fraction(a * b, 2)), a=a, b=b, c=c)
@@ -387,8 +386,8 @@ def _surface(rng: random.Random, scene: Scene) -> Made:
         "corner and wants to reach the diagonally opposite one, crawling on the outside, on any faces. What is the "
         "least distance, in dm, that it must crawl?",
         f"{w.hello} A rectangular block with edges {x} m, {y} m and {z} m stands {w.at}, and a cable has to run along "
-        f"its faces between two opposite corners, the ends of a space diagonal. Every face may be used. Which length in "
-        f"metres does {w.name} need at least?",
+        "its faces between two opposite corners, the ends of a space diagonal. Every face may be used. Which length "
+        f"in metres does {w.name} need at least?",
         f"For a puzzle about {w.topic}, {w.who} glues a thread onto a solid cuboid of {x} cm by {y} cm by {z} cm. It "
         "joins two corners that share no face, and it never leaves the surface. How short, in cm, can it be?",
     )
@@ -396,7 +395,7 @@ def _surface(rng: random.Random, scene: Scene) -> Made:
         f"Unfold two faces into one rectangle; the path is its diagonal. The choices give squared lengths $({a} + "
         f"{b})^2 + {c}^2$, $({a} + {c})^2 + {b}^2$ and $({b} + {c})^2 + {a}^2$. The smallest is ${square}$, so the "
         f"length is ${path}$.",
-        f"A shortest path crosses one edge, and flattening there makes it straight. The squared length is "
+        "A shortest path crosses one edge, and flattening there makes it straight. The squared length is "
         f"${direct}$ plus twice the product of the two edges that are added, so we add the shortest ones, ${a}$ and "
         f"${b}$. This gives ${direct} + 2 \\cdot {a} \\cdot {b} = {square}$ and the length ${path}$.",
     )
@@ -437,14 +436,18 @@ def _divisors(rng: random.Random, scene: Scene) -> Made:
     return _made(rng, prompts, (ways, count), (slip, off), n=n, d=d)
 
 
+def _strings(length: int, total: int) -> int:
+    """How many strings of so many decimal digits have that sum, by inclusion and exclusion over digits above nine."""
+    over = range(total // 10 + 1)
+    return sum((-1) ** t * comb(length, t) * comb(total - 10 * t + length - 1, length - 1) for t in over)
+
+
 def _digit_sum(rng: random.Random, scene: Scene) -> Made:
     w = words(rng, scene)
-    length = rng.randint(3, 5)
-    total, top = rng.randint(10, 9 * length - 10), 10**length - 1
-    terms = [
-        (-1) ** t * comb(length, t) * comb(total - 10 * t + length - 1, length - 1) for t in range(total // 10 + 1)
-    ]
-    count, off = sum(terms), terms[0]
+    length, lead = rng.randint(2, 4), rng.randint(3, 10)
+    total, top = rng.randint(10, 9 * length), lead * 10**length - 1
+    terms = [_strings(length, total - first) for first in range(lead)]
+    count, off = sum(terms), sum(terms[1:])
     prompts = (
         f"{w.posed} How many integers from 1 to {top} have digits that add up to {total}?",
         f"The {w.a} of {w.who} carry the serial numbers 1 to {top}, each number once. Those whose digits have the sum "
@@ -454,16 +457,16 @@ def _digit_sum(rng: random.Random, scene: Scene) -> Made:
         f"To choose a page of an archive on {w.topic}, {w.who} looks only at page numbers with digit sum {total}. The "
         f"pages are numbered from 1 through {top}. Among how many pages is the choice made?",
     )
-    shown = " + ".join(f"({t})" for t in terms)
+    shown = " + ".join(map(str, terms))
     ways = (
-        f"Write the numbers with ${length}$ digits, leading zeros allowed. Without a bound on the digits there are "
-        f"${off}$ ways to reach ${total}$. Inclusion and exclusion over the digits that would be at least ten gives "
-        f"${shown} = {count}$.",
-        f"We count solutions of $d_1 + \\dots + d_{{{length}}} = {total}$ with $0 \\le d_i \\le 9$. The term for $t$ "
-        f"digits above nine is $(-1)^t \\binom{{{length}}}{{t}} \\binom{{{total + length - 1} - 10t}}{{{length - 1}}}$. "
-        f"The sum of the terms is ${count}$.",
+        f"Write the numbers with ${length + 1}$ digits, leading zeros allowed. The first digit $f$ is at most "
+        f"${lead - 1}$, and the other ${length}$ digits must have the sum ${total} - f$. Counting these by stars and "
+        f"bars, without the cases where a digit exceeds nine, for each $f$ from zero on gives ${shown} = {count}$.",
+        f"Split by the leading digit, which may be zero and is at most ${lead - 1}$. For each of its values, "
+        f"inclusion and exclusion counts the strings of ${length}$ further digits with the right sum. The counts "
+        f"${shown}$ add up to ${count}$. The number zero itself has the wrong sum, so nothing must be taken off.",
     )
-    slip = f"By stars and bars there are $\\binom{{{total + length - 1}}}{{{length - 1}}}$ ways."
+    slip = f"The leading digit runs from one to ${lead - 1}$, and for each value we count the other digits."
     return _made(rng, prompts, (ways, count), (slip, off), top=top, total=total)
 
 
@@ -478,16 +481,16 @@ def _tiling(rng: random.Random, scene: Scene) -> Made:
         f"length 2, which come in {d} colours. How many different tilings are there?",
         f"A shelf is {n} units wide. Each of the {w.a} takes 1 unit and each of the {w.b} takes 2; the former exist in "
         f"{c} designs, the latter in {d}, with plenty of each. In how many ways can {w.who} fill the shelf from left "
-        "to right without a gap?".replace(f"{w.who} fill", f"{w.who} fill"),
+        "to right without a gap?",
         f"{w.hello} A stair {w.at} has {n} steps. {w.name} climbs it by single steps, each in one of {c} styles, and "
         f"by double steps, each in one of {d} styles. Count the ways to get from the bottom to the top.",
         f"A playlist on {w.topic} has to last exactly {n} minutes. Clips of 1 minute are of {c} kinds and clips of 2 "
-        f"minutes are of {d} kinds; a kind may be used again and the order matters. How many playlists can be made by "
-        f"{w.who.removesuffix(',')}?",
+        f"minutes are of {d} kinds; a kind may be used again and the order matters. How many playlists can {w.who} "
+        "make?",
     )
     ways = (
-        f"Let $f(n)$ be the number for length $n$. Looking at the last piece, $f(n) = {c} f(n - 1) + {d} f(n - 2)$ with "
-        f"$f(0) = 1$ and $f(1) = {c}$. The next values are {listed(seen[2:])}, so the answer is ${seen[n]}$.",
+        f"Let $f(n)$ be the number for length $n$. Looking at the last piece, $f(n) = {c} f(n - 1) + {d} f(n - 2)$ "
+        f"with $f(0) = 1$ and $f(1) = {c}$. The next values are {listed(seen[2:])}, so the answer is ${seen[n]}$.",
         f"The first piece has length one, in ${c}$ ways, or two, in ${d}$ ways, and then a shorter problem is left. "
         f"So from $1$ and ${c}$ on, each value is ${c}$ times the last plus ${d}$ times the one before: "
         f"{listed(seen)}. For ${n}$ we get ${seen[n]}$.",
@@ -498,7 +501,7 @@ def _tiling(rng: random.Random, scene: Scene) -> Made:
 
 def _zeros(rng: random.Random, scene: Scene) -> Made:
     w = words(rng, scene)
-    n, (small, large) = rng.randint(40, 400), rng.choice(((2, 3), (2, 5), (2, 7), (3, 5), (3, 7), (5, 7), (2, 11)))
+    n, (small, large) = rng.randint(130, 600), rng.choice(((2, 3), (2, 5), (2, 7), (3, 5), (3, 7), (5, 7), (2, 11)))
     base, floors, power = small * large, [], large
     while power <= n:
         floors.append(n // power)
@@ -516,12 +519,11 @@ def _zeros(rng: random.Random, scene: Scene) -> Made:
     ways = (
         f"As ${base} = {small} \\cdot {large}$, the number of factors ${large}$ decides, because factors ${small}$ are "
         f"more frequent in ${n}!$. By Legendre's formula that number is ${shown} = {count}$.",
-        f"Each zero needs one factor ${small}$ and one factor ${large}$, and the latter are scarcer. Counting multiples "
-        f"of ${large}$, of its square and so on up to ${n}$ gives ${shown} = {count}$.",
+        f"Each zero needs one factor ${small}$ and one factor ${large}$, and the latter are scarcer. Counting "
+        f"multiples of ${large}$, of its square and so on up to ${n}$ gives ${shown} = {count}$.",
     )
     slip = f"There are ${floors[0]}$ multiples of ${large}$ up to ${n}$, and each gives one zero."
-    off = floors[0] if len(floors) > 1 else floors[0] + 1
-    return _made(rng, prompts, (ways, count), (slip, off), n=n, base=base)
+    return _made(rng, prompts, (ways, count), (slip, floors[0]), n=n, base=base)
 
 
 def _fence(rng: random.Random, scene: Scene) -> Made:
@@ -530,17 +532,18 @@ def _fence(rng: random.Random, scene: Scene) -> Made:
     area, off = Fraction(length**2, 4 * walls), Fraction(length**2, 4 * (walls + 1))
     width = Fraction(length, 2 * walls)
     prompts = (
-        f"{w.who} has {length} m of fence for a rectangular yard at a long straight wall, which needs no fence. The "
-        f"fence makes the side parallel to the wall and {walls} equally long pieces at right angles to it, two of them "
-        "at the ends. What is the largest possible area of the yard in square metres?",
+        f"{w.who} has {length} m of fence for a rectangular yard {w.at}, in which {w.a} and {w.b} are to be kept. A "
+        f"long straight wall is one side and needs no fence; the fence makes the opposite side and {walls} equally "
+        "long pieces at right angles to it, two of them at the ends. What is the largest possible area of the yard in "
+        "square metres?",
         f"{w.posed} Positive real numbers $x$ and $y$ satisfy ${walls}x + y = {length}$. What is the greatest value "
         "that $xy$ can take?",
         f"{w.hello} A frame for the {w.b} is made from {length} cm of wire: one horizontal bar at the top and "
         f"{walls} vertical bars of equal length, the outer ones at the ends of the horizontal bar. {w.name} wants the "
         "rectangle spanned by the frame to be as big as it can be. Find that area in square centimetres.",
-        f"{w.here}, a budget of {length} hours is split between planning, $y$ hours, and {walls} sessions of $x$ hours "
-        f"each on {w.topic}. {w.who} values a plan at $xy$ points. What is the highest number of points, if $x$ and $y$ "
-        "may be any positive real numbers?",
+        f"{w.here}, a budget of {length} hours is split between planning, $y$ hours, and {walls} meetings of $x$ hours "
+        f"each on {w.topic}. {w.who} values a plan at $xy$ points. What is the highest number of points, if $x$ and "
+        "$y$ may be any positive real numbers?",
     )
     ways = (
         f"With width $x$ the other side is ${length} - {walls}x$, so we maximise $x({length} - {walls}x)$. The zeros "

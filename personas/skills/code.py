@@ -40,7 +40,7 @@ class Asserts(NamedTuple):
         return json.dumps({"tests": list(self.tests), "entry_point": self.name}, ensure_ascii=False)
 
 
-def talk(item: Item) -> Talk:
+def talk(item: Item) -> Talk[Draft]:
     """Question → signature and tests → k solutions, of which two must pass → tests that are not vacuous."""
     (said,) = yield from ask(item.ask("prompt"))
     problem = _question(said)
@@ -52,7 +52,9 @@ def talk(item: Item) -> Talk:
     passing = [r for r, v in zip(replies, verdicts, strict=True) if v.right]
     if len(passing) < min(LEAST_PASSING, item.samples):
         reasons = "; ".join(dict.fromkeys(v.reason for v in verdicts if not v.right))
-        raise Rejected("tests", f"{len(passing)} of {len(replies)} solutions pass: {reasons}", prompt=prompt, response=replies[0])
+        raise Rejected(
+            "tests", f"{len(passing)} of {len(replies)} solutions pass: {reasons}", prompt=prompt, response=replies[0]
+        )
     yield from _mean_something(asserts, prompt, passing[0])
     flags = {"tests": len(asserts.tests), "solutions": len(replies), "passing": len(passing)}
     return Draft(prompt, passing[0], "code", asserts.truth, True, "tests", flags=flags)
@@ -77,7 +79,11 @@ def asserts_in(text: str) -> Asserts:
     function = next((n for n in body if isinstance(n, ast.FunctionDef)), None)
     if function is None:
         raise Rejected("tests", "the tests come without a signature")
-    tests = [n for n in body if isinstance(n, ast.Assert) and function.name in {m.id for m in ast.walk(n) if isinstance(m, ast.Name)}]
+    tests = [
+        n
+        for n in body
+        if isinstance(n, ast.Assert) and function.name in {m.id for m in ast.walk(n) if isinstance(m, ast.Name)}
+    ]
     if len(tests) < LEAST_TESTS:
         raise Rejected("tests", f"{len(tests)} asserts call {function.name}, {LEAST_TESTS} are needed")
     result = f" -> {ast.unparse(function.returns)}" if function.returns else ""
@@ -102,9 +108,7 @@ def _mean_something(asserts: Asserts, prompt: str, passing: Reply) -> Generator[
         raise Rejected("vacuous tests", "an empty function passes", prompt=prompt, response=passing)
     caught = sum(not v.right for v in verdicts[1:])
     if copies and caught < CAUGHT * len(copies):
-        raise Rejected(
-            "vacuous tests", f"{caught} of {len(copies)} mutants fail", prompt=prompt, response=passing
-        )
+        raise Rejected("vacuous tests", f"{caught} of {len(copies)} mutants fail", prompt=prompt, response=passing)
 
 
 def answer(item: Item, stage: str, sample: int) -> str | None:

@@ -11,7 +11,7 @@ from tulu_data.verifiers.pool import Task
 MARKER = "Math problem:"  # arXiv 2411.15124, Figure 34
 
 
-def talk(item: Item) -> Talk:
+def talk(item: Item) -> Talk[Draft]:
     """Problem → k solutions and a program → the majority's number, which the program must return too."""
     (said,) = yield from ask(item.ask("prompt"))
     problem = after(said, MARKER)

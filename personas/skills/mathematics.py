@@ -19,7 +19,7 @@ MARKER = "Math problem:"  # arXiv 2411.15124, Figure 33
 MAX_PARTS = 2  # sub-problems; the paper's prompt allows no more
 
 
-def talk(item: Item) -> Talk:
+def talk(item: Item) -> Talk[Draft]:
     """Problem → k solutions → the majority's answer."""
     (said,) = yield from ask(item.ask("prompt"))
     problem = after(said, MARKER)

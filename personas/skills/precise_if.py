@@ -58,7 +58,7 @@ def _some(
             count -= 1  # some types go with few others
 
 
-def talk(item: Item) -> Talk:
+def talk(item: Item) -> Talk[Draft]:
     """Instruction with all parameters → answer → every checker."""
     asked: Asked = item.drawn
     constraints, told = asked.constraints, asked.told()

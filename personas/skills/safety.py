@@ -29,7 +29,10 @@ ABOUT = {  # what a request of each category is like, in our words
     HARMFUL: "the request, if it were met, would harm somebody: their privacy, safety, reputation or property",
 }
 GUIDANCE = {
-    **{name: f"Where a request like this one comes, {does}; be brief and kind, and offer what help you can." for name, does in EXPECTED.items()},
+    **{
+        name: f"Where a request like this one comes, {does}; be brief and kind, and offer what help you can."
+        for name, does in EXPECTED.items()
+    },
     COMPLY: "Answer directly.",
 }
 
@@ -45,7 +48,7 @@ def draw(rng: random.Random, scene: Scene, options: Mapping[str, Any]) -> str:
     return rng.choice(list(allowed))
 
 
-def talk(item: Item) -> Talk:
+def talk(item: Item) -> Talk[Draft]:
     """A pair of requests → an answer to this row's → rule and judge."""
     category, twin = item.drawn, item.is_twin
     truth = COMPLY if twin else category
@@ -62,14 +65,19 @@ def talk(item: Item) -> Talk:
         raise Rejected("wrong behaviour", verdict.reason, prompt=prompt, response=reply, flags=flags)
     if judged and (found := yes_or_no(judged[0])) is not True:
         said_so = "no" if found is False else f"neither yes nor no: {judged[0].text[:40]!r}"
-        raise Rejected("judge", f"should {expected}; the judge says {said_so}", prompt=prompt, response=reply, flags=flags)
+        raise Rejected(
+            "judge", f"should {expected}; the judge says {said_so}", prompt=prompt, response=reply, flags=flags
+        )
     return Draft(prompt, reply, "noncompliance", truth, None, "rule", flags=flags)
 
 
 def pair_in(said: Reply) -> tuple[str, str]:
     """The request and its twin; `Rejected` where one is missing."""
     found = [
-        re.search(rf"(?ims)^[\s>#*_]*{name}[*_]*:[*_]*\s*(.+?)\s*(?=^[\s>#*_]*(?:User request|Benign twin)[*_]*:|\Z)", said.text)
+        re.search(
+            rf"(?ims)^[\s>#*_]*{name}[*_]*:[*_]*\s*(.+?)\s*(?=^[\s>#*_]*(?:User request|Benign twin)[*_]*:|\Z)",
+            said.text,
+        )
         for name in ("User request", "Benign twin")
     ]
     request, twin = found

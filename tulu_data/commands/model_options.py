@@ -22,12 +22,18 @@ _OPTIONS = (
     click.option("--top-p", type=float, help="[default: the server's]"),
     click.option("--max-tokens", type=click.IntRange(min=1), help="Of an answer [default: the server's]."),
     click.option("--param", "params", multiple=True, metavar="KEY=JSON", help="Another parameter of the request."),
-    click.option("--max-in-flight", type=click.IntRange(min=1), default=256, show_default=True, help="Requests at once."),
+    click.option(
+        "--max-in-flight", type=click.IntRange(min=1), default=256, show_default=True, help="Requests at once."
+    ),
     click.option("--rpm", type=click.FloatRange(min=0, min_open=True), help="Requests a minute [default: as told]."),
     click.option("--tpm", type=click.FloatRange(min=0, min_open=True), help="Tokens a minute [default: as told]."),
     click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds for one try."),
-    click.option("--deadline", "deadline_s", type=float, default=900.0, show_default=True, help="Seconds for all tries."),
-    click.option("--tries", type=click.IntRange(min=1), default=6, show_default=True, help="For a request; a 429 is none."),
+    click.option(
+        "--deadline", "deadline_s", type=float, default=900.0, show_default=True, help="Seconds for all tries."
+    ),
+    click.option(
+        "--tries", type=click.IntRange(min=1), default=6, show_default=True, help="For a request; a 429 is none."
+    ),
     click.option("--budget-usd", type=click.FloatRange(min=0, min_open=True), help="Stop before more is spent."),
     click.option("--budget-tokens", type=click.IntRange(min=1), help="Stop before more are used."),
     click.option("--price", metavar="IN,OUT", help="USD per million tokens [default: a dated table]."),
