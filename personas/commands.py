@@ -48,7 +48,7 @@ ANSWER_TOKENS = 400  # of an answer whose longest length is not given, for the s
     multiple=True,
     metavar="ID[=JSON]",
     help="precise-if: a type to draw, or one with parameters for all rows.",
-)  # noqa: E501
+)
 @click.option("--harmful", is_flag=True, help="safety: also requests that would harm somebody.")
 @click.option("--option", "options", multiple=True, metavar="KEY=JSON", help="Another option of the skill.")
 @click.option(
@@ -64,7 +64,7 @@ ANSWER_TOKENS = 400  # of an answer whose longest length is not given, for the s
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the run [default: in the store].",
-)  # noqa: E501
+)
 @click.option("--dry-run", is_flag=True, help="Print the first request and an estimate; ask nobody.")
 @store_option
 @workers_option
@@ -265,7 +265,7 @@ def sample_command(source: str, n: int, seed: int, field: str | None, output: Pa
 
 @personas_command.command(
     "expand", epilog=example("tulu personas expand data.jsonl --method text --model gpt-4o-mini -o run --dry-run")
-)  # noqa: E501
+)
 @click.argument("source", default="sample")
 @click.option(
     "--method",
@@ -273,7 +273,7 @@ def sample_command(source: str, n: int, seed: int, field: str | None, output: Pa
     default="persona",
     show_default=True,
     help="From texts: who would read or write them; from personas: who is close to them.",
-)  # noqa: E501
+)
 @click.option("--model", required=True, help="As the server calls it.")
 @model_options
 @click.option(
@@ -288,7 +288,7 @@ def sample_command(source: str, n: int, seed: int, field: str | None, output: Pa
     default=0.7,
     show_default=True,
     help="Similarity from which one is a duplicate.",
-)  # noqa: E501
+)
 @click.option("--license", "license_", help="Of the personas that are made [default: of what they are made from].")
 @click.option("--dry-run", is_flag=True, help="Print the first request and how many there are; ask nobody.")
 @quiet_option
@@ -315,7 +315,7 @@ def expand_command(source: str, output: Path, dry_run: bool, quiet: bool, as_jso
         each=options["each"],
         limit=options["limit"],
         license_=options["license_"],
-    )  # noqa: E501
+    )
     requests = list(plan.requests())
     if dry_run:
         print_json({"request": requests[0].body, "requests": len(requests)})

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from personas.procedural.family import Scene
@@ -204,7 +205,7 @@ def _paragraphs(plan: _Plan, sentences: list[str], rng: random.Random) -> list[l
         half = max(1, len(words) // 2)
         sentences[longest : longest + 1] = [" ".join(words[:half]), " ".join(words[half:]) or "so"]
     cuts = [len(sentences) * i // count for i in range(count + 1)]
-    lines = [[" ".join(sentences[a:b])] for a, b in zip(cuts, cuts[1:], strict=False)]
+    lines = [[" ".join(sentences[a:b])] for a, b in pairwise(cuts)]
     if plan.first_word is not None:
         nth, word = plan.first_word
         lines[nth - 1][0] = f"{word.capitalize()} {lines[nth - 1][0][:1].lower()}{lines[nth - 1][0][1:]}"

@@ -22,7 +22,7 @@ from tulu_data.verifiers.instructions import ANSWERS, INSTRUCTIONS, parameters
 Kwargs = Mapping[str, Any]
 MAX_TRIES = 400  # draws until a combination does not contradict itself
 
-# Words that the constructed answers do not use by themselves, so that asking for them or forbidding them means something.
+# Words that constructed answers do not use by themselves, so that asking for them or forbidding them means something.
 KEYWORDS = tuple(
     "rainfall lantern compass harvest bridge orchard thunder velvet marble cricket puzzle anchor blanket candle "
     "festival glacier hammer island kettle ladder meadow needle oyster pepper quarry ribbon saddle tunnel umbrella "
@@ -44,6 +44,13 @@ REQUESTS = (
     "Describe one good morning spent on {topic}.",
     "Give advice to a friend who has just discovered {topic}.",
     "Tell what most people get wrong about {topic}.",
+    "Name one thing about {topic} that takes years to learn.",
+    "Write a few lines on {topic} for a village newspaper.",
+    "Answer a neighbour who thinks that {topic} is a waste of time.",
+    "Say how {topic} has changed since our grandparents were young.",
+    "Compare the first hour of {topic} with the hundredth.",
+    "Describe {topic} to someone who cannot see.",
+    "Make a plan for one week of {topic}.",
 )
 ANSWER_LANGUAGES = {
     "de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "nl": "Dutch", "pl": "Polish",
@@ -254,7 +261,7 @@ KINDS: dict[str, Kind] = {
     "detectable_format:number_bullet_lists": Kind(
         _number("num_bullets", 2, 6),
         (
-            "Your answer must contain exactly {num_bullets} bullet points in markdown, each on a line that starts with *",
+            "Your answer must contain exactly {num_bullets} bullet points in markdown, each line beginning with *",
             "Give exactly {num_bullets} bullet points, using markdown such as: * This is a point.",
             "List exactly {num_bullets} bullet points in markdown.",
         ),
@@ -501,21 +508,21 @@ def _against_counts(constraints: Sequence[Constraint]) -> str:
     required = " ".join(text for c in constraints for text in _required(c)).lower()
     for limit in constraints:
         kwargs = limit.kwargs
-        if limit.id == "keywords:frequency" and kwargs["relation"] in ("less than", "at most"):
-            count = required.count(kwargs["keyword"].lower())
-            if count >= kwargs["frequency"] + (kwargs["relation"] == "at most"):
-                return f"{limit.id} allows {kwargs['keyword']!r} {kwargs['relation']} {kwargs['frequency']} times, and the others need it {count} times"
-        if limit.id == "keywords:letter_frequency" and kwargs["let_relation"] in ("less than", "at most"):
-            count = required.count(kwargs["letter"].lower())
-            if count >= kwargs["let_frequency"] + (kwargs["let_relation"] == "at most"):
-                return f"{limit.id} allows the letter {kwargs['letter']!r} {kwargs['let_relation']} {kwargs['let_frequency']} times, and the others need it {count} times"
-        if limit.id == "length_constraints:number_words" and kwargs["relation"] in ("less than", "at most"):
-            least = _least_words(constraints)
-            if least >= kwargs["num_words"]:
-                return f"{limit.id} allows {kwargs['relation']} {kwargs['num_words']} words, and the others need about {least}"
+        for id_, what, number, relation in _COUNTED:
+            if limit.id != id_ or kwargs[relation] not in ("less than", "at most"):
+                continue
+            count = required.count(kwargs[what].lower()) if what else _least_words(constraints)
+            if count >= kwargs[number] + (kwargs[relation] == "at most"):
+                counted = f"{kwargs[what]!r} times" if what else "words"
+                return f"{id_} allows {kwargs[relation]} {kwargs[number]} {counted}, and the others need {count}"
     return ""
 
 
+_COUNTED = (  # type, the parameter that is counted in what is required (None: words), its limit, its relation
+    ("keywords:frequency", "keyword", "frequency", "relation"),
+    ("keywords:letter_frequency", "letter", "let_frequency", "let_relation"),
+    ("length_constraints:number_words", None, "num_words", "relation"),
+)
 _WORDS_EACH = {  # words that one unit of a count takes
     "length_constraints:number_sentences": ("num_sentences", 3),
     "length_constraints:number_paragraphs": ("num_paragraphs", 3),

@@ -1,4 +1,4 @@
-"""More personas by a model: from texts, and from personas (arXiv 2406.20094, text-to-persona and persona-to-persona)."""
+"""More personas by a model: from texts, and from other personas (arXiv 2406.20094)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Expansion:
         license_: str | None = None,
     ) -> Expansion:
         """An expansion of the personas or texts of a source, which is read as `read_personas` reads."""
-        template = prompts.load("personas", STAGES)[method]
+        template = prompts.load("personas", {str(k): v for k, v in STAGES.items()})[method]
         origins = read_personas(source, field=field) if method == "persona" else _texts(source, field)
         return cls(origins[:limit], template, method, spec, each, license=license_)
 

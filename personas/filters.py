@@ -1,4 +1,4 @@
-"""What is wrong with a row that its verifier does not see: refusals, self-identification, cut-off, repetition, language.
+"""What its verifier does not see of a row: refusals, self-identification, cut-off, repetition, language, keywords.
 
 Each filter is a rule on the text; a row that it meets is rejected with the filter's name and what was found.
 """

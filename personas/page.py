@@ -114,7 +114,8 @@ def _sentence(summary: Mapping[str, Any]) -> str:
         else f"by {summary['model']}"
     )
     waiting = f" {summary['waiting']:,} rows wait for answers: the same command goes on." if summary["waiting"] else ""
-    return f"{accepted:,} of {total:,} rows ({share}) were accepted. They were made {by}, from {summary['personas_known']:,} personas.{waiting}"
+    known = f"{summary['personas_known']:,} personas"
+    return f"{accepted:,} of {total:,} rows ({share}) were accepted. They were made {by}, from {known}.{waiting}"
 
 
 def _cost(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

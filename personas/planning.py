@@ -43,8 +43,8 @@ class Plan:
         most = len(self.personas) * self.per_persona
         if self.n > most:
             raise UsageError(
-                f"n is {self.n:,}, and {len(self.personas):,} personas with {self.per_persona:,} rows each allow {most:,}; "
-                "give more personas, or a larger --per-persona"
+                f"n is {self.n:,}, and {len(self.personas):,} personas with {self.per_persona:,} rows each allow "
+                f"{most:,}; give more personas, or a larger --per-persona"
             )
         if self.language not in LANGUAGES:
             raise UsageError(
@@ -60,7 +60,8 @@ class Plan:
                 raise UsageError(f"{self.skill.name}: option {name!r} is unknown; {known}")
         if self.samples_asked > 1 and self.model is not None and self.params.get("temperature") == 0:
             raise UsageError(
-                f"temperature 0 gives {self.samples_asked} times the same solution, which is no vote; raise it, or ask for --samples 1"
+                f"temperature 0 gives {self.samples_asked} times the same solution, which is no vote; "
+                "raise it, or ask for --samples 1"
             )
         next(self.items(1), None)  # draws what the options say
 

@@ -218,7 +218,8 @@ def _publish(
         if not summary["accepted"]:
             why = ", ".join(f"{count:,} × {reason}" for reason, count in summary["rejected"].items())
             raise InputError(
-                f"{job.name}: not one of {summary['records']:,} rows was accepted ({why}); look with: tulu show {folder}"
+                f"{job.name}: not one of {summary['records']:,} rows was accepted ({why}); "
+                f"look with: tulu show {folder}"
             )
         shards = writer.close()
         (build.folder / RECORDS_FILE).write_bytes((folder / RECORDS_FILE).read_bytes())

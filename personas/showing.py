@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pyarrow.parquet as pq
 
+from personas.pairs import running
 from personas.record import RECORDS_FILE
 from personas.runs import PAGE_FILE, RUN_FILE
 from tulu_data.errors import InputError
@@ -20,14 +21,12 @@ from tulu_data.tables import percent, print_json, print_table, printable
 SHOWN = 5  # rows, unless more are asked for
 
 
-def summary_of(folder: Path) -> dict[str, Any]:
-    """What is written of a run in its folder; `InputError` where there is none."""
+def summary_of(path: Path) -> dict[str, Any]:
+    """What is written of a run; `InputError` where the file is damaged."""
     try:
-        told: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise InputError(
-            f"{folder / RUN_FILE}: is no run's summary ({e}); run tulu synth again with -o {folder}"
-        ) from None
+        raise InputError(f"{path}: cannot be read ({e}); run the command again, which writes it anew") from None
     return told
 
 
@@ -44,7 +43,7 @@ def records_of(folder: Path, *, rejected: bool | None = None) -> Iterator[Row]:
 
 def print_run(folder: Path, *, as_json: bool, n_rows: int | None = None, rejected: bool | None = None) -> None:
     """A run's summary and its first rows: persona, prompt, answer, verdict, cost."""
-    summary = summary_of(folder)
+    summary = summary_of(folder / RUN_FILE)
     if as_json:
         rows = list(islice(records_of(folder, rejected=rejected), n_rows)) if n_rows is not None else None
         print_json(summary if rows is None else {"run": summary, "rows": rows})
@@ -52,6 +51,32 @@ def print_run(folder: Path, *, as_json: bool, n_rows: int | None = None, rejecte
     print_summary(summary, folder)
     for record in islice(records_of(folder, rejected=rejected), SHOWN if n_rows is None else n_rows):
         print_record(record)
+
+
+def print_pairs_run(folder: Path, *, as_json: bool, n_rows: int | None = None, rejected: bool | None = None) -> None:
+    """A run of pairs and its first attempts: prompt, both answers, and what speaks for the one."""
+    summary = summary_of(folder / running.RUN_FILE)
+    attempts = (
+        record
+        for batch in pq.ParquetFile(folder / running.PAIRS_FILE).iter_batches()
+        for record in batch.to_pylist()
+        if rejected is None or record["made"] != rejected
+    )
+    if as_json:
+        print_json(summary if n_rows is None else {"run": summary, "rows": list(islice(attempts, n_rows))})
+        return
+    print_pairs(summary, folder)
+    for record in islice(attempts, SHOWN if n_rows is None else n_rows):
+        verdict = "made" if record["made"] else f"rejected: {record['reject_reason']}"
+        click.secho(f"\n{record['id']}  {verdict}", bold=True)
+        if record["reject_detail"]:
+            click.echo(printable(f"[why] {record['reject_detail']}"))
+        click.echo(printable(f"[prompt] {record['prompt']}"))
+        for side in ("chosen", "rejected") if record["made"] else ():
+            rating = record[f"{side}_rating"]
+            by = f"{record[f'{side}_model']}" + (f", {rating:g}" if rating is not None else "")
+            click.echo(printable(f"[{side} by {by}] {record[side]}"))
+        click.echo(printable(f"[evidence] {record['evidence']}"))
 
 
 def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
@@ -109,9 +134,8 @@ def print_pairs(summary: Mapping[str, Any], folder: Path) -> None:
     print_table("", ["", "rows", "share"], [(label, n, percent(n, summary["tried"])) for label, n in rows])
     if summary["requests"]:
         usd = f"{summary['usd']:,.4f}" if not summary["unpriced"] else f"not known of {summary['unpriced']:,} answers"
-        click.echo(
-            f"{summary['requests']:,} answers, {summary['prompt_tokens']:,} + {summary['completion_tokens']:,} tokens, USD {usd}"
-        )
+        tokens = f"{summary['prompt_tokens']:,} + {summary['completion_tokens']:,} tokens"
+        click.echo(f"{summary['requests']:,} answers, {tokens}, USD {usd}")
     if bias := summary["position_bias"]:
         click.echo(f"position bias: {bias['mean']:+.2f} points for standing earlier, over {bias['ratings']:,} ratings")
     if summary["version"]:

@@ -46,8 +46,10 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """A question. sample: tells equal questions apart that should each have an answer of their own. route: who is asked,
-    where there are several.
+    """A question.
+
+    sample: tells equal questions apart that should each have an answer of their own. route: who is asked, where there
+    are several.
     """
 
     stage: str
@@ -151,13 +153,14 @@ class Skill:
     """A kind of row.
 
     version: raised when the same item gives another row. stages: each template → its own placeholders. talk: how a row
-    comes about. draw: the parameters that a row starts from. samples: solutions that are asked for by default. requests:
-    samples → how many requests a row takes. options:
-    what a user may set, by name, and what it means. Without a model: `families` are gone through in turn, or `make`
-    gives a family's name and a row's task, and `answer` says at each stage what a model would have to say, made_samples
-    times where it is asked for solutions. checks_language, refuses: whether
-    the answer's language is looked at, and whether a refusal may be the right answer. twins: each two rows share persona
-    and draw. home: the folder of its prompts' folder, where it is not this package's.
+    comes about. draw: the parameters that a row starts from. samples: solutions that are asked for by default.
+    requests: samples → how many requests a row takes. options: what a user may set, by name, and what it means.
+
+    Without a model: `families` are gone through in turn, or `make` gives a family's name and a row's task, and `answer`
+    says at each stage what a model would have to say, `made_samples` times where it is asked for solutions.
+
+    checks_language, refuses: whether the answer's language is looked at, and whether a refusal may be the right answer.
+    twins: each two rows share persona and draw. home: the folder of its prompts' folder, where it is another's.
     """
 
     name: str

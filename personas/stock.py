@@ -1,4 +1,4 @@
-"""Plain sentences that constructed answers are put together from: no commas, no rare letters, nothing to disagree with."""
+"""Plain sentences that constructed answers are made of: no commas, no rare letters, nothing to disagree with."""
 
 from __future__ import annotations
 

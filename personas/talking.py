@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from personas.skill import Ask, Asks, Checks, Rejected, Reply, Talk
 from tulu_data.errors import InputError
 from tulu_data.llm.backends import Procedural
-from tulu_data.llm.client import Backend, Tally, Watch
+from tulu_data.llm.client import Backend, Watch
 from tulu_data.llm.journal import Journal
 from tulu_data.llm.request import Answer, Failure, Request, answer_of
 from tulu_data.progress import Progress
@@ -129,8 +129,7 @@ def from_journals(journals: Mapping[str, Journal], failures: Mapping[str, Failur
         kept = journals[request.tag[1].route].get(request.key)
         if kept is None:
             return failures.get(request.key)
-        told = {"endpoint": kept.endpoint, "attempts": kept.attempts, "usd": kept.usd}
-        return answer_of(request, kept.reply, kept=True, **told)
+        return answer_of(request, kept.reply, endpoint=kept.endpoint, attempts=kept.attempts, usd=kept.usd, kept=True)
 
     return look_up
 

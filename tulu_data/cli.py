@@ -48,6 +48,11 @@ COMMANDS: dict[str, Entry] = {
     "completion": Entry("tulu_data.commands.completion:command", "Print the shell completion script."),
 }
 
+VIEWS = {  # a file that tells a run's folder → what `tulu show` prints it with
+    "run.json": "personas.showing:print_run",
+    "pairs.json": "personas.showing:print_pairs_run",
+}
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is used."""

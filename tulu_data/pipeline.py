@@ -29,7 +29,7 @@ from tulu_data.recipe import CLEAN, Loaded, Recipe
 from tulu_data.store import Store, Version
 from tulu_data.tokens import tokenizer_digest
 
-# Parts of a recipe that another package runs: key → module, `Decontamination`-shaped for `decontaminate`, else a `Maker`.
+# Parts of a recipe that another package runs: key → module, a `Decontamination` for `decontaminate`, else a `Maker`.
 STEPS = {"decontaminate": "decontam.step", "synth": "personas.step", "pairs": "personas.pairs.step"}
 SOURCES = ("ingest", "synth", "pairs")  # the steps that give a source
 

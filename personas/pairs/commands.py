@@ -79,7 +79,7 @@ def verified_command(source: str, samples: int, **options: Any) -> None:
     "judge",
     epilog=example(
         "tulu pairs judge instructions --pool a --pool b --judge c --dry-run --base-url http://127.0.0.1:8000/v1"
-    ),  # noqa: E501
+    ),
 )
 @_common
 @model_options

@@ -66,8 +66,9 @@ def relax(source: Source, prompts: Prompts) -> Talk[Pair]:
 
 
 def dropped_of(source: Source) -> tuple[Constraint, str]:
-    """The constraint that is dropped, and its words."""
-    return source.rng("drop").choice(constraints_of(source.row))
+    """The constraint that is dropped, and its words; the request that was to be repeated is not among them."""
+    constraint, words = source.rng("drop").choice(constraints_of(source.row))
+    return constraint, words.replace(constraint.kwargs.get("prompt_to_repeat", "\0"), "").strip()
 
 
 def answer(source: Source, question: Ask) -> str | None:

@@ -26,7 +26,7 @@ from tulu_data.strict import validate as validate_strict
 
 VERSION = 1  # raised when the step gives other pairs for the same section
 
-JUDGE_STAGES = {aspect: ("prompt", "texts", "na") for aspect in judging.ASPECTS}
+JUDGE_STAGES = dict.fromkeys(judging.ASPECTS, ("prompt", "texts", "na"))
 
 
 class Section(Strict):
@@ -104,7 +104,7 @@ def job_of(
         make=_maker(section),
         models=models,
         answer={"relax": relaxing.answer, "verified": verified.answer}.get(section.method),
-        params=dict.fromkeys(judging.ASPECTS, {"response_format": judging.STRUCTURE}),
+        params={aspect: {"response_format": judging.STRUCTURE} for aspect in judging.ASPECTS},
     )
     told = section.model_dump(exclude_defaults=True, exclude={"of", "method"}, mode="json")
     settings = {**told, "seed": seed, "prompts_digest": _digest(section)}

@@ -16,6 +16,7 @@ from personas.procedural.scenes import scene_of
 from personas.skill import Ask, Rejected, Talk, ask, check
 from tulu_data.verifiers.code import code_in
 from tulu_data.verifiers.code import parse as parse_tests
+from tulu_data.verifiers.ifeval import Constraint
 from tulu_data.verifiers.ifeval import parse as parse_constraints
 from tulu_data.verifiers.pool import Task
 
@@ -57,7 +58,7 @@ def answer(source: Source, question: Ask) -> str | None:
 
     Whether they are right is for the verifier to say, as of any model's.
     """
-    turns = source.row.get("messages") or ()
+    turns = list(source.row.get("messages") or [])
     if len(turns) < 2 or turns[-1]["role"] != "assistant":
         return None
     good = str(turns[-1]["content"])
@@ -73,7 +74,7 @@ def slipped(good: str, row: Mapping[str, Any], rng: random.Random) -> str | None
         copies = mutants(code_in(good, tests))
         return f"```python\n{rng.choice(copies)}\n```" if copies else None
     if verifier == "ifeval":
-        constraints = parse_constraints(truth)
+        constraints: list[Constraint] = list(parse_constraints(truth))
         who = Persona(row.get("persona_id") or "", row.get("persona") or "Someone", "")
         return compose(constraints, scene_of(who, rng), rng, broken=rng.choice(constraints))
     if verifier == "gsm8k":

@@ -12,8 +12,8 @@ class Scene(NamedTuple):
     """What of a persona a task may name.
 
     persona: as a noun phrase without a full stop, "a beekeeper who sells honey at a market". topic: what it is busy
-    with, "keeping bees". items: two plural nouns that can be counted, bought and packed, "jars of honey", "hive frames".
-    place: with its preposition, "at the farmers' market". name: a first name.
+    with, "keeping bees". items: two plural nouns that can be counted and packed, "jars of honey", "hive frames". place:
+    with its preposition, "at the farmers' market". name: a first name.
     """
 
     persona: str

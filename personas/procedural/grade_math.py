@@ -485,7 +485,7 @@ def _visitors(rng: random.Random, scene: Scene) -> Made:
     buy_b = rest * q // 100
     none, off = rest - buy_b, guests - buy_a - guests * q // 100
     prompts = (
-        f"{guests} visitors come to see {w.who} {w.at}. {p}% of them buy {w.a}. Of those who do not, {q}% buy {w.b}. "
+        f"{w.here}, {w.who} counts {guests} visitors. {p}% of them buy {w.a}. Of those who do not, {q}% buy {w.b}. "
         "How many visitors buy neither?",
         f"{w.intro} A survey about {w.topic} went to {guests} people. {p}% answered by letter. Of the other people, "
         f"{q}% answered by phone, and the remaining ones did not answer. How many people did not answer?",

@@ -64,10 +64,10 @@ def _power_mod(rng: random.Random, scene: Scene) -> Made:
 def _schedule(rng: random.Random, scene: Scene) -> Made:
     w = words(rng, scene)
     while True:
-        a, b, c = sorted(rng.sample(range(3, 16), 3))
+        a, b, c = sorted(rng.sample(range(3, 13), 3))
         if b % a and c % a and c % b:
             break
-    days = rng.randint(100, 500)
+    days = rng.randint(140, 600)  # no two of the numbers have a larger least common multiple than 132
     singles = days // a + days // b + days // c
     pairs = days // lcm(a, b) + days // lcm(a, c) + days // lcm(b, c)
     triple = days // lcm(a, b, c)

@@ -122,7 +122,7 @@ def polynomial(coefficients: Sequence[int], variable: str = "x") -> str:
     >>> polynomial((1, -4, 0, 7))
     'x^3 - 4x^2 + 7'
     """
-    terms = []
+    terms: list[str] = []
     for power, c in zip(range(len(coefficients) - 1, -1, -1), coefficients, strict=True):
         if c:
             size = "" if abs(c) == 1 and power else str(abs(c))

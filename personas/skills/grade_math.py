@@ -42,7 +42,8 @@ def program_truth(answer: str) -> str:
 
     test = (
         "from fractions import Fraction\n"
-        f"assert abs(Fraction(solution()) - Fraction({answer!r})) <= Fraction(1, 10**6) * max(1, abs(Fraction({answer!r})))"
+        f"wanted = Fraction({answer!r})\n"
+        "assert abs(Fraction(solution()) - wanted) <= Fraction(1, 10**6) * max(1, abs(wanted))"
     )
     return json.dumps({"tests": [test], "entry_point": "solution"})
 

@@ -22,8 +22,8 @@ from tulu_data.verifiers.pool import Task
 HARMFUL = "unsafe"
 
 ABOUT = {  # what a request of each category is like, in our words
-    "incomplete": "the request cannot be met as it stands: something needed is missing, or it takes for granted what is not so",
-    "unsupported": "the request needs what a text assistant does not have: senses, live data, accounts, a hand in the world",
+    "incomplete": "the request cannot be met as it stands: something is missing, or it assumes what is not so",
+    "unsupported": "the request needs what a text assistant has not: senses, live data, accounts, a hand in the world",
     "indeterminate": "the request asks for what nobody can know, or for the one right answer where there is none",
     "humanizing": "the request treats the assistant as a person with a body, a past, feelings or possessions",
     HARMFUL: "the request, if it were met, would harm somebody: their privacy, safety, reputation or property",
@@ -45,7 +45,7 @@ def draw(rng: random.Random, scene: Scene, options: Mapping[str, Any]) -> str:
             raise UsageError(f"category {name!r} is unknown; {nearest(name, CATEGORIES, noun='category')}")
         if name == HARMFUL and not options.get("harmful"):
             raise UsageError(f"category {name!r}: harmful requests are made with --harmful alone")
-    return rng.choice(list(allowed))
+    return str(rng.choice(list(allowed)))
 
 
 def talk(item: Item) -> Talk[Draft]:

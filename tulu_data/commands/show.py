@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,10 @@ def command(
     store_root: Path,
     as_json: bool,
 ) -> None:
-    """Show WHAT: a dataset name, name@version, a version's folder, an audit's folder; without it, the store."""
+    """Show WHAT: a dataset name, name@version, a folder of a version, an audit or a run; without it, the store.
+
+    Of a run --rows prints its rows as one reads them: persona, prompt, answer, verdict, cost; --drops those rejected.
+    """
     from tulu_data.store import Store
 
     given = {
@@ -60,6 +64,11 @@ def command(
         _refuse(given, "the store", of="name a dataset or an audit to show")
         _print_store(store, as_json=as_json)
         return
+    run = _run_folder(store, what)
+    if run is not None:
+        _refuse(given, "a run", "--rows", "--drops", of="give it with an audit")
+        _print_run(run, as_json=as_json, n_rows=n_rows, rejected=True if drops else None)
+        return
     audit = _audit_folder(store, what)
     if audit is not None:
         _refuse(given, "an audit", "--rows", "--set", "--suite", of="give it with a dataset")
@@ -68,6 +77,22 @@ def command(
     version = store.open(what)
     _refuse(given, "a dataset", "--rows", "--drops", of="give it with an audit")
     print_version(version, as_json=as_json, n_rows=n_rows, drops=drops)
+
+
+def _run_folder(store: Store, what: str) -> Path | None:
+    """The folder of a run, as it is named or among the store's."""
+    from tulu_data.cli import VIEWS
+
+    folders = (Path(what), store.root / "runs" / what)
+    return next((f for f in folders if any((f / name).is_file() for name in VIEWS)), None)
+
+
+def _print_run(folder: Path, **how: Any) -> None:
+    from tulu_data.cli import VIEWS
+
+    target = next(target for name, target in VIEWS.items() if (folder / name).is_file())
+    module, _, function = target.partition(":")
+    getattr(import_module(module), function)(folder, **how)
 
 
 def _refuse(given: Mapping[str, bool], noun: str, *taken: str, of: str) -> None:

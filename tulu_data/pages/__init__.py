@@ -1,7 +1,8 @@
 """Self-contained HTML pages: one file that asks nothing of any network, the same bytes for the same input.
 
 A page is a Jinja template beside this module that extends `shell.html`; `NAME.css` and `NAME.js` go in with the shared
-ones (`browser.css`: a list with filters and what is chosen in it). Data goes in compressed and as text: a row that holds markup stays a row.
+ones (`browser.css`: a list with filters and what is chosen in it). Data goes in compressed and as text: a row that
+holds markup stays a row.
 """
 
 from __future__ import annotations
