@@ -38,6 +38,8 @@ def compose(
     kept = [c for c in constraints if c is not broken]
     for attempt in range(ATTEMPTS):
         plan = _plan(kept, broken, attempt)
+        if plan.language not in STOCKS:
+            return None
         text = _written(plan, scene, random.Random(rng.random()), attempt)
         if any(c.missing(text) for c in kept):
             continue
@@ -145,6 +147,8 @@ def _break(plan: _Plan, broken: Constraint) -> None:
         plan.commas = True
     for relation in _RELATIONS:
         if relation in kwargs:
+            if kwargs[relation] == "at most":
+                kwargs.update({count: kwargs[count] + 1 for count in _COUNTS if count in kwargs})
             kwargs[relation] = _FLIPPED[kwargs[relation]]
             _ask(plan, name, kwargs, broken)
 
@@ -166,7 +170,8 @@ def _whole(plan: _Plan, whole: Constraint, scene: Scene, rng: random.Random, att
         return str(rng.choice(whole.kwargs.get("options") or ["My answer is maybe."]))
     text = _document(rest, scene, rng, attempt)
     if whole.id == "detectable_format:json_format":
-        return json.dumps({"topic": scene.topic, "answer": text}, indent=2, ensure_ascii=False)
+        topic = {"topic": scene.topic} if attempt % 2 == 0 else {}  # it may hold a forbidden word
+        return json.dumps({**topic, "answer": text}, indent=2, ensure_ascii=False)
     if whole.id == "combination:two_responses":
         return f"{text}\n\n{SEPARATOR}\n\n{_document(rest, scene, rng, attempt)}"
     return f"{whole.kwargs['prompt_to_repeat']}\n\n{text}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -80,7 +81,7 @@ def _literal(text: object) -> tuple[str, str]:
 
 _RELATION = {
     "at least": r"at least|no (?:fewer|less) than|a minimum of|or more",
-    "less than": r"(?:less|fewer) than|under|below",
+    "less than": r"(?<!\bno\s)(?<!\bnot\s)(?:less|fewer) than|under|below",
     "at most": r"at most|no more than|a maximum of|or fewer|or less",
     "around": r"around|about|approximately|roughly",
     "exactly": r"exactly|precisely",
@@ -96,7 +97,7 @@ def _values(*names: str, relation: str | None = None) -> Callable[[Kwargs], Iter
             for one in value if isinstance(value, list) else [value]:
                 yield _literal(one)
         if relation is not None:
-            yield repr(kwargs[relation]), _RELATION[kwargs[relation]]
+            yield repr(kwargs[relation]), rf"\b(?:{_RELATION[kwargs[relation]]})\b"
 
     return marks
 
@@ -104,6 +105,19 @@ def _values(*names: str, relation: str | None = None) -> Callable[[Kwargs], Iter
 def _said(label: str, pattern: str) -> Callable[[Kwargs], Iterable[tuple[str, str]]]:
     """Marks of a type without parameters: the words that say it."""
     return lambda kwargs: [(label, pattern)]
+
+
+def _as_written(name: str) -> Callable[[Kwargs], Iterable[tuple[str, str]]]:
+    """Marks: a text, or a list of them, in the very case in which the check looks for it."""
+    return lambda kwargs: [(label, f"(?-i:{pattern})") for label, pattern in _values(name)(kwargs)]
+
+
+def _letter_said(kwargs: Kwargs) -> Iterable[tuple[str, str]]:
+    """Marks of a letter: "a" and "I" are words too, so it must be called a letter, or stand in quotation marks."""
+    letter = re.escape(kwargs["letter"])
+    quoted = rf"[\"'`“‘*]{letter}[\"'`”’*]"
+    yield repr(kwargs["letter"]), rf"(?<!\w)letters?\W{{1,3}}{letter}(?!\w)|{quoted}"
+    yield from _values("let_frequency", relation="let_relation")(kwargs)
 
 
 def _relation(rng: random.Random, least: Sequence[int], less: Sequence[int]) -> tuple[str, int]:
@@ -190,7 +204,7 @@ KINDS: dict[str, Kind] = {
             "Use the letter {letter} {let_relation} {let_frequency} times.",
             "In your reply there must be {let_relation} {let_frequency} occurrences of the letter {letter}.",
         ),
-        _values("letter", "let_frequency", relation="let_relation"),
+        _letter_said,
     ),
     "language:response_language": Kind(
         _choice("language", tuple(ANSWER_LANGUAGES)),
@@ -213,11 +227,11 @@ KINDS: dict[str, Kind] = {
     "length_constraints:number_paragraphs": Kind(
         _number("num_paragraphs", 2, 5),
         (
-            "There should be exactly {num_paragraphs} paragraphs, separated by the markdown divider: ***",
-            "Write {num_paragraphs} paragraphs and put the markdown divider *** between them.",
-            "Divide your answer into {num_paragraphs} paragraphs with *** between each two.",
+            "There should be exactly {num_paragraphs} paragraphs, separated by the markdown divider: {divider}",
+            "Write {num_paragraphs} paragraphs and put the markdown divider {divider} between them.",
+            "Divide your answer into {num_paragraphs} paragraphs with {divider} between each two.",
         ),
-        lambda kwargs: [_literal(kwargs["num_paragraphs"]), _literal(kwargs.get("divider", "***"))],
+        _values("num_paragraphs", "divider"),
     ),
     "length_constraints:number_words": Kind(
         _related("num_words", "relation", range(30, 181, 10), range(90, 241, 10)),
@@ -274,7 +288,7 @@ KINDS: dict[str, Kind] = {
             "Choose one of these and answer with it: {options}",
             "Reply with exactly one of: {options}",
         ),
-        _values("options"),
+        _as_written("options"),
     ),
     "detectable_format:number_highlighted_sections": Kind(
         _number("num_highlights", 1, 4),
@@ -293,7 +307,7 @@ KINDS: dict[str, Kind] = {
             "Divide the text into {num_sections} sections and head each one {section_spliter} X with X its number.",
             "Structure it in {num_sections} sections that start with {section_spliter} X (X counts from one).",
         ),
-        _values("section_spliter", "num_sections"),
+        lambda kwargs: [*_as_written("section_spliter")(kwargs), _literal(kwargs["num_sections"])],
     ),
     "detectable_format:json_format": Kind(
         _nothing,
@@ -583,9 +597,15 @@ def sample_constraints(
     raise UsageError(f"constraints: no {wanted} of {', '.join(pool)} go together; ask for fewer, or allow more types")
 
 
+def _in_full(constraint: Constraint) -> dict[str, Any]:
+    """The parameters, with the defaults of those that are left out."""
+    known = INSTRUCTIONS[constraint.id].parameters.items()
+    return {**{n: p.default for n, p in known if p.default is not p.empty}, **constraint.kwargs}
+
+
 def wording(rng: random.Random, constraint: Constraint) -> str:
     """The constraint as a request."""
-    kwargs = dict(constraint.kwargs)
+    kwargs = _in_full(constraint)
     if constraint.id == "language:response_language":
         kwargs["language"] = ANSWER_LANGUAGES.get(kwargs["language"], kwargs["language"])
     listed = {k: " / ".join(v) if k == "options" else _listed(v) for k, v in kwargs.items() if isinstance(v, list)}
@@ -599,13 +619,15 @@ def _listed(words: Sequence[str]) -> str:
 def lost(prompt: str, constraints: Iterable[Constraint]) -> list[str]:
     """The parameters that a prompt does not hold word for word, as `ID: 'value'`.
 
-    A type without parameters is found by the words that say it.
+    A type without parameters is found by the words that say it. A number must stand there as often as it is a
+    parameter: what another constraint says with the same number does not count for this one.
     """
+    marks = [(c.id, label, pattern) for c in constraints for label, pattern in KINDS[c.id].marks(_in_full(c))]
+    numbers = Counter(label for _, label, _ in marks if label.isdigit())
     return [
-        f"{c.id}: {label}"
-        for c in constraints
-        for label, pattern in KINDS[c.id].marks(c.kwargs)
-        if not re.search(pattern, prompt, re.IGNORECASE)
+        f"{id_}: {label}"
+        for id_, label, pattern in marks
+        if sum(1 for _ in re.finditer(pattern.replace(" ", r"\s+"), prompt, re.IGNORECASE)) < max(1, numbers[label])
     ]
 
 
@@ -629,6 +651,9 @@ def read_constraint(text: str) -> Constraint | str:
     if not equals:
         return id_
     try:
-        return Constraint(id_, parameters(id_, json.loads(given)))
+        value = json.loads(given)
+        if not isinstance(value, dict):
+            raise ValueError('its parameters must be an object, e.g. {"num_words": 50, "relation": "at least"}')
+        return Constraint(id_, parameters(id_, value))
     except ValueError as e:
-        raise UsageError(f"constraint {text}: {e}") from None
+        raise UsageError(f"constraint {' '.join(text.split())}: {e}") from None

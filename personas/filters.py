@@ -22,9 +22,9 @@ _GRAM = 4
 
 _SELF = re.compile(
     r"\b(?:as an? (?:ai|artificial intelligence|large language model|language model|virtual assistant|ai assistant)\b"
-    r"|i(?:'m| am) (?:just |only )?an? (?:ai|artificial intelligence|language model|large language model)\b"
-    r"|i(?:'m| am) (?:chatgpt|gpt-\d|claude|gemini|llama|qwen|tulu|copilot|mistral)\b"
-    r"|(?:developed|trained|created|made) by (?:openai|anthropic|google|meta|microsoft|alibaba|ai2|mistral))",
+    r"|i(?:['’]m| am) (?:just |only )?an? (?:ai|artificial intelligence|language model|large language model)\b"
+    r"|i(?:['’]m| am) (?:chatgpt|gpt-\d|claude|gemini|llama|qwen|tulu|copilot|mistral)\b"
+    r"|(?:developed|trained|created|made) by (?:openai|anthropic|google|meta|microsoft|alibaba|ai2|mistral)\b)",
     re.IGNORECASE,
 )
 _NO_PROSE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|`[^`\n]*`", re.DOTALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from personas.duplicates import distinct_curve
 from personas.record import RECORDS_FILE
 from tulu_data.pages import render
 from tulu_data.rows import Row
+from tulu_data.tables import printable
 
 MAX_ROWS = 5_000  # that the page holds; its counts are of all
+MAX_FAMILIES = 60  # that the page counts
 BINS = 24  # of a histogram
 COLUMNS = (
     "id", "index", "accepted", "reject_reason", "reject_detail", "prompt", "messages", "persona", "family", "evidence",
-    "verified", "verifier", "ground_truth", "vote_k", "vote_agreement", "constraints", "usd", "prompt_tokens",
-    "completion_tokens", "model",
+    "verifier", "ground_truth", "vote_k", "vote_agreement", "constraints", "usd", "prompt_tokens", "completion_tokens",
 )  # fmt: skip
-NOT_READ = {
+EVIDENCE = {
     "vote": "by a majority of samples",
     "computed": "against a computed answer",
     "checked": "by every checker",
@@ -39,13 +41,17 @@ def write_page(folder: Path, summary: Mapping[str, Any]) -> Path:
 
 
 def page(records: Sequence[Row], summary: Mapping[str, Any]) -> str:
-    """The page as HTML. It holds the first `MAX_ROWS` rows."""
+    """The page as HTML. It holds the first `MAX_ROWS` rows; its counts and curves are of all."""
     rows = [_short(r) for r in records[:MAX_ROWS]]
-    return render("run", data={"rows": rows, "reasons": list(summary["rejected"])}, **_view(records, summary))
+    data = {"rows": rows, "reasons": list(summary["rejected"]), "evidence": EVIDENCE}
+    return render("run", data=data, **_view(records, summary))
+
+
+# ------------------------------------------------------------ what the script shows
 
 
 def _short(record: Row) -> dict[str, Any]:
-    turns = record["messages"] or []
+    turns, prompt_tokens = record["messages"] or [], record["prompt_tokens"]
     return {
         "i": record["id"],
         "x": record["index"],
@@ -55,108 +61,185 @@ def _short(record: Row) -> dict[str, Any]:
         "p": record["prompt"] or "",
         "a": turns[-1]["content"] if len(turns) > 1 else "",
         "w": record["persona"],
-        "f": record["family"],
+        "f": _family(record),
         "e": record["evidence"],
         "v": record["verifier"],
-        "t": record["ground_truth"],
+        "t": _readable(record["ground_truth"]),
         "k": f"{record['vote_agreement']} of {record['vote_k']}" if record["vote_k"] else None,
         "c": [[c["text"], c["kept"], c["lacks"]] for c in record["constraints"]],
         "u": record["usd"],
-        "n": None if record["prompt_tokens"] is None else record["prompt_tokens"] + (record["completion_tokens"] or 0),
+        "n": None if prompt_tokens is None else prompt_tokens + (record["completion_tokens"] or 0),
     }
+
+
+def _family(record: Row) -> str | None:
+    """What a row is counted with: a procedure's family, or how many constraints its prompt has."""
+    if record["family"]:
+        return str(record["family"])
+    count = len(record["constraints"])
+    return f"{count:,} constraint{'s' * (count != 1)}" if count else None
+
+
+def _readable(truth: str | None) -> str | None:
+    """A truth with a line for each of its parts where it is a JSON object; others as they are."""
+    if truth is None or not truth.startswith("{"):
+        return truth
+    try:
+        return json.dumps(json.loads(truth), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return truth
+
+
+# ------------------------------------------------------------ what the template shows
 
 
 def _view(records: Sequence[Row], summary: Mapping[str, Any]) -> dict[str, Any]:
     accepted = [r for r in records if r["accepted"]]
-    total = summary["records"]
-    bars = [{"name": "accepted", "count": summary["accepted"], "kind": "good"}]
-    bars += [{"name": reason, "count": count, "kind": "bad"} for reason, count in summary["rejected"].items()]
-    for bar in bars:
-        bar["width"] = round(100 * bar["count"] / max(1, total), 2)
-        bar["share"] = f"{100 * bar['count'] / max(1, total):.1f} %"
-    families: dict[str, list[int]] = {}
-    for record in records:
-        counts = families.setdefault(record["family"] or _constraint_types(record) or "all", [0, 0])
-        counts[not record["accepted"]] += 1
+    total, name, skill = summary["records"], printable(summary["name"]), printable(summary["skill"])
     duplicates = sum(c for reason, c in summary["rejected"].items() if reason.endswith("duplicate prompt"))
-    curve = distinct_curve(r["prompt"] for r in accepted)
     return {
-        "title": f"{summary['name']}: {summary['skill']}",
-        "summary": summary,
+        "title": name if name == skill else f"{name}: {skill}",
+        "crumb": printable(summary["version"] or summary["name"]),
         "sentence": _sentence(summary),
-        "bars": bars,
-        "families": sorted(((f, a, r) for f, (a, r) in families.items()), key=lambda f: (-f[1] - f[2], f[0]))[:60],
-        "prompt_lengths": histogram([len((r["prompt"] or "").split()) for r in accepted]),
-        "answer_lengths": histogram([len(r["messages"][-1]["content"].split()) for r in accepted]),
-        "curve": polyline(curve),
-        "distinct": f"{100 * curve[-1][1]:.1f} %" if curve else "–",
-        "duplicates": duplicates,
-        "duplicate_share": f"{100 * duplicates / max(1, total):.1f} %",
+        "bars": _bars(summary),
+        "families": _families(records),
+        "curve": polyline(distinct_curve(r["prompt"] for r in accepted)),
+        "words": [
+            ("Words of the prompts", histogram([len((r["prompt"] or "").split()) for r in accepted])),
+            ("Words of the answers", histogram([len(r["messages"][-1]["content"].split()) for r in accepted])),
+        ],
+        "duplicates": f"{duplicates:,} of {_counted(total, 'row')} ({_share(duplicates, total)})",
         "cost": _cost(summary),
         "facts": [
-            (k, str(v)) for k, v in summary.items() if k not in ("format", "rejected") and v not in (None, {}, [])
+            (name, printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+            for name, value in summary.items()
+            if name not in ("format", "rejected") and value not in (None, {}, [])
         ],
         "held": min(len(records), MAX_ROWS),
         "total": len(records),
     }
 
 
-def _constraint_types(record: Row) -> str:
-    return str(len(record["constraints"])) + " constraints" if record["constraints"] else ""
+def _share(part: int, whole: int) -> str:
+    """A share with one digit after the point: 0 % and 100 % are said of nothing and of all alone."""
+    if not whole or part in (0, whole):
+        return "100\xa0%" if part else "0\xa0%"
+    return f"{min(max(100 * part / whole, 0.1), 99.9):.1f}\xa0%"
+
+
+def _bars(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    total = summary["records"]
+    counts = [("accepted", "good", summary["accepted"]), *((r, "bad", c) for r, c in summary["rejected"].items())]
+    return [
+        {
+            "reason": reason,
+            "name": printable(reason),
+            "kind": kind,
+            "count": count,
+            "width": round(100 * count / max(1, total), 2),
+            "share": _share(count, total),
+        }
+        for reason, kind, count in counts
+    ]
+
+
+def _families(records: Sequence[Row]) -> list[tuple[str, int, int]]:
+    """The families with the most rows, with how many were accepted and rejected."""
+    counts: dict[str, list[int]] = {}
+    for record in records:
+        counts.setdefault(_family(record) or "no family", [0, 0])[not record["accepted"]] += 1
+    most = sorted(counts.items(), key=lambda f: (-sum(f[1]), f[0]))
+    return [(printable(family), kept, lost) for family, (kept, lost) in most[:MAX_FAMILIES]]
 
 
 def _sentence(summary: Mapping[str, Any]) -> str:
-    accepted, total = summary["accepted"], summary["records"]
-    share = f"{100 * accepted / total:.0f} %" if total else "none"
+    accepted, total, waiting = summary["accepted"], summary["records"], summary["waiting"]
     by = (
         "by procedures, without a model: free, the same every time, and no substitute for a model’s variety"
         if summary["model"].startswith("procedural/")
-        else f"by {summary['model']}"
+        else f"by {printable(summary['model'])}"
     )
-    waiting = f" {summary['waiting']:,} rows wait for answers: the same command goes on." if summary["waiting"] else ""
-    known = f"{summary['personas_known']:,} personas"
-    return f"{accepted:,} of {total:,} rows ({share}) were accepted. They were made {by}, from {known}.{waiting}"
+    said = "No row is whole yet."
+    if total:
+        verb, made = "was" if accepted == 1 else "were", "It was made" if total == 1 else "They were made"
+        said = f"{accepted:,} of {_counted(total, 'row')} ({_share(accepted, total)}) {verb} accepted. "
+        said += f"{made} from {_counted(summary['personas_known'], 'persona')}, {by}."
+    if waiting:
+        verb = "waits" if waiting == 1 else "wait"
+        said += f" {_counted(waiting, 'row')} {verb} for answers: the same command goes on."
+    return said
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def _cost(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not summary["endpoints"]:
         return [("requests", "none were sent"), ("USD", "0")]
-    usd = summary["usd"]
-    known = f"{usd:,.4f}" + (f", and {summary['unpriced']:,} answers without a price" if summary["unpriced"] else "")
-    each = f"{usd / summary['accepted']:,.5f}" if summary["accepted"] and not summary["unpriced"] else "–"
+    usd, unpriced, accepted = summary["usd"], summary["unpriced"], summary["accepted"]
+    known, each = f"{usd:,.4f}", f"{usd / accepted:,.5f}" if accepted else "none was accepted"
+    if unpriced:
+        known = f"{usd:,.4f}, and {_counted(unpriced, 'answer')} of unknown price" if usd else "not known"
+        each = "not known"
     return [
         ("answers", f"{summary['requests']:,}"),
         ("prompt tokens", f"{summary['prompt_tokens']:,}"),
         ("completion tokens", f"{summary['completion_tokens']:,}"),
         ("USD", known),
         ("USD for an accepted row", each),
+        *((f"{printable(name)} not honoured", _counted(n, "answer")) for name, n in summary["ignored"].items()),
     ]
 
 
 def histogram(values: Sequence[int]) -> dict[str, Any]:
-    """Counts in `BINS` equal bins, heights in percent of the fullest; and the median and the largest."""
+    """Counts in at most `BINS` equal bins, heights in percent of the fullest; and the median and the largest.
+
+    Where a few values are far above the others, the last bin holds all that are above 99 % of the values.
+    """
     if not values:
-        return {"bars": [], "low": 0, "high": 0, "median": 0}
-    low, high = min(values), max(values)
-    step = max(1, -(-(high - low + 1) // BINS))
-    counts = [0] * (-(-(high - low + 1) // step))
+        return {"bars": [], "low": 0, "high": 0, "median": 0, "top": 0, "fullest": 0}
+    ordered = sorted(values)
+    low, high, usual = ordered[0], ordered[-1], ordered[(len(ordered) - 1) * 99 // 100]
+    far = high - low > 2 * max(usual - low, BINS)
+    top = usual if far else high
+    step = -(-(top - low + 1) // (BINS - far))
+    counts = [0] * (-(-(top - low + 1) // step) + far)
     for value in values:
-        counts[(value - low) // step] += 1
-    fullest = max(counts)
+        counts[-1 if value > top else (value - low) // step] += 1
     bars = [
-        {
-            "height": round(100 * c / fullest, 1),
-            "title": f"{low + i * step}–{low + (i + 1) * step - 1} words: {c:,} rows",
-        }
+        {"count": c, "height": round(100 * c / max(counts), 1), "words": _range(low + i * step, step, top)}
         for i, c in enumerate(counts)
     ]
-    return {"bars": bars, "low": low, "high": high, "median": sorted(values)[len(values) // 2]}
+    if far:
+        bars[-1]["words"] = f"over {top:,} words"
+    return {
+        "bars": bars,
+        "low": low,
+        "high": high,
+        "median": ordered[len(ordered) // 2],
+        "top": top,
+        "fullest": max(counts),
+    }
+
+
+def _range(first: int, step: int, top: int) -> str:
+    last = min(first + step - 1, top)
+    return _counted(first, "word") if first == last else f"{first:,}–{last:,} words"
 
 
 def polyline(curve: Sequence[tuple[int, float]]) -> dict[str, Any]:
-    """A curve as the points of an SVG line in a box of 100 by 40."""
+    """A curve of shares as the points of an SVG line in a box of 100 by 100, and its ends, which are labelled."""
     if not curve:
-        return {"points": "", "last": 0}
+        return {"points": "", "ends": [], "last": 0}
     most = curve[-1][0]
-    points = " ".join(f"{100 * n / most:.2f},{40 - 40 * share:.2f}" for n, share in curve)
-    return {"points": points, "last": most}
+    places = [(round(100 * n / most, 2), round(100 - 100 * share, 2)) for n, share in curve]
+    ends = [
+        {"n": n, "share": f"{100 * share:.1f}\xa0%", "x": x, "y": y}
+        for (n, share), (x, y) in zip(curve, places, strict=True)
+    ]
+    return {
+        "points": " ".join(f"{x:.2f},{y:.2f}" for x, y in places),
+        "ends": ends[:: len(ends) - 1] if len(ends) > 1 else ends,
+        "last": most,
+    }

@@ -7,7 +7,7 @@ for this project and also says what each persona is busy with, which tasks witho
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -73,13 +73,13 @@ def read_personas(
 
 
 def records(source: str) -> Iterator[Raw]:
-    """The raw records of files or of a hub dataset."""
+    """The raw records of files or of a hub dataset; the first row of delimited text names its columns."""
     if source.startswith("hub:"):
         for chunk in hub(source).chunks:
             yield from read.decode(chunk)
         return
     for path in read.expand(source):
-        yield from read.read(path)
+        yield from read.read(path, read.ReadOptions(header=True))
 
 
 def _persona(record: Any, place: str, source: str, field: str | None, license: str | None) -> Persona:  # noqa: A002
@@ -97,7 +97,7 @@ def _persona(record: Any, place: str, source: str, field: str | None, license: s
     if len(text) > MAX_CHARS:
         raise InputError(f"{place}: {name} has {len(text):,} characters, more than {MAX_CHARS:,}; is it a persona?")
     items, topic, where = record.get("items"), record.get("topic"), record.get("place")
-    pair = isinstance(items, Sequence) and len(items) == 2 and all(isinstance(i, str) for i in items)
+    pair = isinstance(items, list | tuple) and len(items) == 2 and all(isinstance(i, str) for i in items)
     return Persona(
         id=persona_id(text),
         text=" ".join(text.split()),

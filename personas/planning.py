@@ -108,7 +108,7 @@ class Plan:
         if skill.make is not None:
             name, made = skill.make(rng, item, scene)
             return replace(item, family=name, made=made)
-        family = skill.families[turn % len(skill.families)]
+        family = skill.families[(turn + turn // len(order)) % len(skill.families)]  # another one each time round
         return replace(item, family=family.name, made=family.make(rng, scene))
 
     def request(self, item: Item, ask: Ask) -> Request:

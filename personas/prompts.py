@@ -35,29 +35,44 @@ class Template:
 
     def check(self, known: Iterable[str]) -> None:
         """`InputError` in one line where the text is no template or has a placeholder that is not `known`."""
-        from jinja2 import TemplateSyntaxError, meta
+        from jinja2 import TemplateSyntaxError, meta, nodes
 
-        try:
-            used = meta.find_undeclared_variables(_environment().parse(self.text))
-        except TemplateSyntaxError as e:
-            raise InputError(f"{self.place}:{e.lineno}: {e.message}; mend the template") from None
         known = set(known)
-        for name in sorted(used - known):
-            at = re.search(rf"\b{re.escape(name)}\b", self.text)
-            line = self.text.count("\n", 0, at.start()) + 1 if at else 1
-            raise InputError(
-                f"{self.place}:{line}: unknown placeholder {name!r}; {nearest(name, known, noun='placeholder')}"
-            )
+        for _, above, text in self._parts():
+            try:
+                tree = _environment().parse("\n" * above + text)
+                used = meta.find_undeclared_variables(tree)
+                lines = {n.name: n.lineno for n in reversed(list(tree.find_all(nodes.Name)))}
+                _environment().compile(tree)  # filters and tests
+            except TemplateSyntaxError as e:
+                raise InputError(f"{self.place}:{e.lineno}: {e.message}; mend the template") from None
+            for name in sorted(used - known):
+                raise InputError(
+                    f"{self.place}:{lines[name]}: unknown placeholder {name!r}; "
+                    f"{nearest(name, known, noun='placeholder')}"
+                )
 
     def messages(self, values: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
         """The messages, with values in the placeholders. What a value holds is never read as a template."""
-        parts = _PART.split(self.text)
-        named = zip(parts[1::2], parts[2::2], strict=True) if len(parts) > 1 else [("user", self.text)]
-        messages = ({"role": role, "content": self._filled(text, values)} for role, text in named)
+        messages = ({"role": role, "content": self._filled(text, values)} for role, _, text in self._parts())
         return tuple(m for m in messages if m["content"])
 
+    def _parts(self) -> list[tuple[str, int, str]]:
+        """Each message's role, how many lines stand above its text, and the text."""
+        marks = list(_PART.finditer(self.text))
+        ends = [m.start() for m in marks[1:]] + [len(self.text)]
+        parts = [
+            (m[1], self.text.count("\n", 0, m.end()), self.text[m.end() : e]) for m, e in zip(marks, ends, strict=False)
+        ]
+        return parts or [("user", 0, self.text)]
+
     def _filled(self, text: str, values: Mapping[str, Any]) -> str:
-        return str(_environment().from_string(text).render(values)).strip()
+        from jinja2 import TemplateError
+
+        try:
+            return str(_environment().from_string(text).render(values)).strip()
+        except TemplateError as e:
+            raise InputError(f"{self.place}: {e.message}; mend the template") from None
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,7 @@ def load(
     for stage, known in stages.items():
         path = own.get(stage, home / skill / f"{stage}{SUFFIX}")
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as e:
             raise InputError(f"{path}: cannot be read: {e}") from None
         templates[stage] = Template(str(path) if path.is_relative_to(folder or "/dev/null") else path.name, text)
@@ -114,13 +129,16 @@ def _own(skill: str, stages: Mapping[str, Iterable[str]], folder: Path) -> dict[
 
 def write(prompts: Prompts, folder: Path) -> list[Path]:
     """Copies a skill's templates into `folder` to be edited; `UsageError` where one is there already."""
+    from tulu_data.store import writing
+
     targets = {folder / prompts.skill / f"{stage}{SUFFIX}": t for stage, t in prompts.templates.items()}
     for target in targets:
         if target.exists():
             raise UsageError(f"{target}: is there already; edit it, or name another folder")
-    for target, template in targets.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(template.text, encoding="utf-8")
+    with writing(folder, "--write-prompts"):
+        for target, template in targets.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(template.text, encoding="utf-8")
     return list(targets)
 
 

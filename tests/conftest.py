@@ -1,14 +1,26 @@
-"""Rows and versions for tests, written where they are used."""
+"""Rows, versions and servers for tests, written where they are used."""
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tulu_data.parquet import ShardWriter
 from tulu_data.rows import Kind, Row, finish, to_table
@@ -134,3 +146,130 @@ class Opened:
 def open_page(browser: Any) -> Callable[..., Opened]:
     """A page's file → it, in the browser."""
     return partial(Opened, browser)
+
+
+# ------------------------------------------------------------ servers
+
+spec = importlib.util.spec_from_file_location(
+    "fault_server", Path(__file__).parent / "tulu_data" / "llm" / "fault_server.py"
+)
+fault_server = importlib.util.module_from_spec(spec)
+sys.modules["fault_server"] = fault_server
+spec.loader.exec_module(fault_server)
+
+
+@contextmanager
+def running(server):
+    """The server on a free port of this machine, in a thread."""
+    loop = asyncio.new_event_loop()
+    started = threading.Event()
+
+    async def start():
+        runner = web.AppRunner(server.app(), access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        server.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/v1"
+        return runner
+
+    def serve():
+        asyncio.set_event_loop(loop)
+        server.runner = loop.run_until_complete(start())
+        started.set()
+        loop.run_forever()
+        loop.run_until_complete(server.runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    started.wait()
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+@pytest.fixture
+def serve():
+    """Settings → a fault server that runs for the rest of the test."""
+    open_ = []
+
+    def start(**settings):
+        context = running(fault_server.FaultServer(**settings))
+        server = context.__enter__()
+        open_.append(context)
+        return server
+
+    yield start
+    for context in open_:
+        context.__exit__(None, None, None)
+
+
+TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}\n{% endfor %}<|assistant|>\n"
+
+
+def make_model(folder):
+    """A random Llama of some hundred thousand parameters, with a tokenizer of bytes and the Tülu template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<eos>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>")
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """`transformers serve` with a tiny Llama made on the spot: its URL and the model's name."""
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    make_model(folder)
+    cache = tmp_path_factory.mktemp("cache")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--device", "cpu"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--continuous-batching"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    log = (cache / "log").open("w")
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 180
+        while not healthy(port):
+            assert server.poll() is None, (cache / "log").read_text()[-2000:]
+            assert time.monotonic() < deadline, (cache / "log").read_text()[-2000:]
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/v1", str(folder)
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        log.close()
+
+
+def healthy(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as response:
+            return response.status == 200
+    except OSError:
+        return False

@@ -120,7 +120,6 @@ def _run(method: str, source: str, options: dict[str, Any], own: Mapping[str, An
     from personas.pairs.step import job_of, validate
     from tulu_data.errors import TuluError
     from tulu_data.executor import default_workers
-    from tulu_data.manifest import Origin
     from tulu_data.progress import for_stderr
     from tulu_data.store import Store, check_name
     from tulu_data.tables import print_json
@@ -141,9 +140,7 @@ def _run(method: str, source: str, options: dict[str, Any], own: Mapping[str, An
             workers=options["workers"] or default_workers(),
             progress=for_stderr(quiet=options["quiet"]),
             quiet=options["quiet"],
-            origin=None
-            if job.parent is None
-            else Origin(recipe=_recipe(job, section, name), root=str(Path.cwd()), step=f"pairs:{name}"),
+            origin=_origin(job, section, name),
         )
     except TuluError:
         if job.work.models:
@@ -157,12 +154,22 @@ def _run(method: str, source: str, options: dict[str, Any], own: Mapping[str, An
     print_pairs(ran.summary, ran.folder)
 
 
-def _recipe(job: Any, section: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A recipe that makes the pairs again, from what made the version they are of."""
-    origin = job.parent.manifest.origin
-    made = dict(origin.recipe["sources"]).get(job.parent.name) if origin else None
-    sources = {job.parent.name: made} if made else {}
-    return {"name": f"{name}-pairs", "sources": {**sources, name: {"pairs": {**section, "of": job.parent.name}}}}
+def _origin(job: Any, section: Mapping[str, Any], name: str) -> Any:
+    """How to make the pairs again, from what made the version they are of; None where no recipe did."""
+    from tulu_data.manifest import Origin
+
+    origin = job.parent.manifest.origin if job.parent is not None else None
+    if origin is None or job.parent.name not in origin.recipe["sources"]:
+        return None
+    recipe = {
+        "name": f"{name}-pairs",
+        **{k: origin.recipe[k] for k in ("seed",) if k in origin.recipe},
+        "sources": {
+            job.parent.name: origin.recipe["sources"][job.parent.name],
+            name: {"pairs": {**section, "of": job.parent.name}},
+        },
+    }
+    return Origin(recipe=recipe, root=origin.root, step=f"pairs:{name}")
 
 
 def _section(method: str, source: str, options: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +184,8 @@ def _section(method: str, source: str, options: Mapping[str, Any], own: Mapping[
     given = {
         "method": method,
         "of": source,
-        **{k: options[k] for k in ("n", "seed", "prompts")},
+        **{k: options[k] for k in ("n", "seed")},
+        "prompts": str(Path(options["prompts"]).resolve()) if options["prompts"] else None,
         **({} if method == "judge" or model is None else {"backend": {backend: {"model": model, **plain(options)}}}),
         **own,
     }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -117,7 +117,11 @@ def judge(
             for a, found in zip(asks, rated, strict=True)
         ],
     }
-    best, lower = chosen_of(means, source, routes.index(ON_POLICY) if on_policy else None)
+    try:
+        best, lower = chosen_of(means, source, routes.index(ON_POLICY) if on_policy else None)
+    except Rejected as rejected:
+        rejected.known = evidence
+        raise
     return Pair(Side.of(replies[best], means[best]), Side.of(replies[lower], means[lower]), evidence)
 
 
@@ -148,7 +152,7 @@ def ratings_in(reply: str, texts: Mapping[str, str], *, void: bool = True) -> di
     """
     found: dict[str, Rating] = {}
     twice: set[str] = set()
-    for label, begins, said, rationale in _json_entries(reply) or _text_entries(reply, texts):
+    for label, begins, said, rationale in _json_entries(reply, texts) or _text_entries(reply, texts):
         known = _label(label, texts)
         value = _value(said)
         if known is None or value is _MISSING or (value is None and not void) or _is_another(begins, known, texts):
@@ -164,39 +168,73 @@ _MISSING: Any = object()
 Entry = tuple[str, str, Any, str]  # label, how the text begins, what stands as rating, rationale
 
 
-def _json_entries(reply: str) -> list[Entry]:
-    bare = re.sub(r"^\s*```(?:json)?|```\s*$", "", reply.strip(), flags=re.IGNORECASE)
-    start, end = bare.find("{"), bare.rfind("}")
-    try:
-        value = json.loads(bare[start : end + 1])
-    except (ValueError, RecursionError):
-        return []
-    listed = value.get("ratings") if isinstance(value, dict) else None
-    if isinstance(listed, dict):
-        listed = [{"id": k, **(v if isinstance(v, dict) else {"rating": v})} for k, v in listed.items()]
-    entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
+def _json_entries(reply: str, texts: Mapping[str, str]) -> list[Entry]:
     return [
         (str(e.get("id", "")), str(e.get("begins") or ""), e.get("rating"), str(e.get("rationale") or ""))
-        for e in entries
+        for value in _objects(reply)
+        for e in _listed(value, texts)
     ]
 
 
+def _objects(reply: str) -> Iterator[dict[str, Any]]:
+    """The outermost JSON objects that are whole; the text around them may hold braces of its own."""
+    decoder, end = json.JSONDecoder(object_pairs_hook=_once), 0
+    for brace in re.finditer(r"\{", reply):
+        if brace.start() < end:
+            continue
+        try:
+            value, end = decoder.raw_decode(reply, brace.start())
+        except ValueError:
+            continue
+        except RecursionError:
+            return
+        yield value
+
+
+def _listed(value: dict[str, Any], texts: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The ratings in an object: it holds them as a list or by label, is by label itself, or is one rating."""
+    if "rating" in value:
+        return [value]
+    within = value.get("ratings", value if any(_label(k, texts) for k in value) else None)
+    if isinstance(within, dict):
+        return [{"id": k, **(v if isinstance(v, dict) else {"rating": v})} for k, v in within.items()]
+    return [e for e in within if isinstance(e, dict)] if isinstance(within, list) else []
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; what a key says is null where it stands twice and says two things."""
+    value: dict[str, Any] = {}
+    for key, said in pairs:
+        value[key] = said if value.get(key, said) == said else None
+    return value
+
+
 def _text_entries(reply: str, texts: Mapping[str, str]) -> list[Entry]:
-    """Sections by the labels that head them; what stands before the first belongs to none."""
+    """Sections by the lines that begin with a label; what stands before the first belongs to none.
+
+    Nor does what follows a label that is no text's, or a line that goes on as a sentence.
+    """
+    gap = r"[^\w\n]{0,12}"
     names = "|".join(map(re.escape, texts))
     heads = list(
         re.finditer(
-            rf"(?im)^[^\w\n]*(?:(?:output|rating|feedback)\s+for\s+)?(?:text\s+)?[^\w\n]*({names})\b[^\w\n]*", reply
+            rf"(?im)^(?:{gap}\d+[.)])?{gap}(?:(?:output|rating|feedback)\s+for\s+)?"
+            rf"(?:(?:text\s+)?{gap}({names}|(?-i:[A-Z]{{2}}[0-9]))|text\s+{gap}(?-i:[A-Z]|[0-9]+))\b({gap})(?=(\w*))",
+            reply,
         )
     )
     entries = []
     for head, after in zip(heads, [*heads[1:], None], strict=False):
+        heading = not head[3] or head[3][:1].isdigit() or head[3].lower() in ("rating", "rationale", "n", "na")
+        label = head[1] if head[1] and (heading or re.search("[:=|\u2013\u2014-]", head[2])) else ""
         section = reply[head.end() : after.start() if after else len(reply)]
-        rating = re.search(r"(?i)rating[^\w\n]*\s*[:=]?[^\w\n]*(n/?a\b|[\d.]+)", section) or re.match(
-            r"\s*(n/?a\b|\d[\d.]*)", section, re.IGNORECASE
+        said = set(
+            re.findall(rf"(?im)^{gap}rating{gap}(n/?a\b|\d[\d.]*)", section)
+            or re.findall(rf"(?i)\brating{gap}[:=]{gap}(n/?a\b|\d[\d.]*)", section)
+            or re.findall(r"(?i)\A\s*(n/?a\b|\d[\d.]*)", section)
         )
-        rationale = re.search(r"(?i)rationale[^\w\n]*[:=]?\s*(.+)", section)
-        entries.append((head[1], "", rating[1] if rating else None, rationale[1].strip() if rationale else ""))
+        rationale = re.search(rf"(?i)rationale{gap}[:=]?\s*(.+)", section)
+        entries.append((label, "", said.pop() if len(said) == 1 else None, rationale[1].strip() if rationale else ""))
     return entries
 
 
@@ -211,11 +249,11 @@ def _value(said: Any) -> Any:
         text = said.strip().strip("*_ ").lower()
         if text in ("n/a", "na"):
             return None
-        number = re.fullmatch(r"(\d+)(?:\.0*)?(?:\s*/\s*5)?\.?", text)
+        number = re.fullmatch(r"([0-9])(?:\.0*)?(?:\s*/\s*5)?\.?", text)
         said = int(number[1]) if number else _MISSING
-    if isinstance(said, bool) or not isinstance(said, int | float) or said != int(said):
+    if isinstance(said, bool) or not isinstance(said, int | float) or not WORST <= said <= BEST or said != int(said):
         return _MISSING
-    return int(said) if WORST <= said <= BEST else _MISSING
+    return int(said)
 
 
 def _is_another(begins: str, label: str, texts: Mapping[str, str]) -> bool:

@@ -39,6 +39,8 @@ def relax(source: Source, prompts: Prompts) -> Talk[Pair]:
     answer = str(source.row["messages"][-1]["content"])
     values = {"prompt": source.prompt, "constraint": words, "persona": source.row["persona"], "language": "English"}
     (rewritten,) = yield from ask(Ask("relax", prompts["relax"].messages(values)))
+    if rewritten.finish_reason == "length":
+        raise Rejected("truncated", "the relaxed prompt was cut off")
     relaxed = after(rewritten, MARKER)
     if missing := lost(relaxed, kept):
         raise Rejected("lost parameter", "; ".join(missing))

@@ -67,8 +67,10 @@ class PairJob:
 
     @property
     def digest(self) -> str:
-        """Names the run's folder."""
-        told = [self.of, self.parent.ref if self.parent else None, self.work.n, dict(self.settings)]
+        """Names the run's folder: the same questions go on in the same folder, with other limits and budgets too."""
+        asked = {r: [s.backend, s.model, s.request_params, s.urls, s.engine] for r, s in self.work.models.items()}
+        own = {k: v for k, v in self.settings.items() if k not in ("backend", "models", "judge", "on_policy")}
+        told = [self.of, self.parent.ref if self.parent else None, self.work.n, own, asked]
         return sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
@@ -234,7 +236,7 @@ def _publish(
     progress: Progress,
     origin: Origin | None,
 ) -> RanPairs:
-    sources = {s.id: s for s in job.work.items()}
+    sources = {s.index: s for s in job.work.items()}
     with store.build(job.name, "preference") as build:
         writer = ShardWriter(build.data, "preference")
         told = _write(
@@ -260,9 +262,10 @@ def _publish(
             parents=[job.parent.ref] if job.parent else [],
             drops=REJECTS_FILE if told["rejected"] else None,
         )
+        ids = "\n".join(s.id for s in sources.values())
         given = Input(
             uri=f"pairs:{job.parent.ref if job.parent else Path(job.of).name}",
-            sha256=job.parent.digest if job.parent else sha256("\n".join(sources).encode()).hexdigest(),
+            sha256=job.parent.digest if job.parent else sha256(ids.encode()).hexdigest(),
             bytes=sum(len(s.prompt.encode()) for s in sources.values()),
             records=told["tried"],
             rows=told["made"],
@@ -276,11 +279,11 @@ def _publish(
     return RanPairs(folder, version, told)
 
 
-def _rows(job: PairJob, records: Sequence[Row], sources: Mapping[str, Source]) -> Iterator[Row]:
+def _rows(job: PairJob, records: Sequence[Row], sources: Mapping[int, Source]) -> Iterator[Row]:
     count_tokens = token_counter(job.tokenizer) if job.tokenizer else None
     sides = ("chosen_model", "rejected_model", "chosen_rating", "rejected_rating")
     for record in records:
-        source = sources[record["id"]]
+        source = sources[record["index"]]
         row = {
             **_content(source, record["chosen"], record["rejected"]),
             **{k: record[k] for k in sides},

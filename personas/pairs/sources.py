@@ -15,28 +15,26 @@ from tulu_data.rows import Row
 from tulu_data.store import Store, Version
 
 
-def records_beside(version: Version, store: Store) -> Path | None:
-    """The records of a synthetic version, or of the one that a version was filtered from; None where it has none."""
+def records_beside(version: Version, store: Store) -> list[Path]:
+    """The records of a synthetic version, or of all those that a version was filtered or mixed from."""
     if any(info.path == RECORDS_FILE for info in version.manifest.files):
-        return version.side_file(RECORDS_FILE)
-    for step in reversed(version.manifest.steps):
-        for parent in step.parents:
-            if store.has(parent) and (found := records_beside(store.open(parent), store)) is not None:
-                return found
-    return None
+        return [version.side_file(RECORDS_FILE)]
+    parents = dict.fromkeys(parent for step in version.manifest.steps for parent in step.parents)
+    found = [records_beside(store.open(parent), store) for parent in parents if store.has(parent)]
+    return list(dict.fromkeys(path for paths in found for path in paths))
 
 
 def synthetic(version: Version, store: Store, seed: int) -> Iterator[Source]:
     """The rows of a synthetic version with their records, in order; `InputError` where it has no records."""
-    path = records_beside(version, store)
-    if path is None:
+    paths = records_beside(version, store)
+    if not paths:
         raise InputError(f"{version.ref}: has no {RECORDS_FILE}, so it was not made by tulu synth; name one that was")
     wanted = {prov["orig_id"]: i for i, prov in enumerate(_column(version, "prov"))}
-    for batch in pq.ParquetFile(path).iter_batches():
+    for batch in (b for path in paths for b in pq.ParquetFile(path).iter_batches()):
         for record in batch.to_pylist():
             if record["accepted"] and record["id"] in wanted:
                 turns = plain(record["messages"][:-1])
-                yield Source(record["id"], wanted[record["id"]], turns, record, seed)
+                yield Source(record["id"], wanted.pop(record["id"]), turns, record, seed)
 
 
 def _column(version: Version, name: str) -> Iterator[Row]:
@@ -46,10 +44,11 @@ def _column(version: Version, name: str) -> Iterator[Row]:
 
 def sources(source: str, store: Store, seed: int) -> Iterator[Source]:
     """What is known of each prompt of a version or file: its record where it has one, else its row."""
-    if not Path(source).is_file():
-        version = store.open(source)
-        if records_beside(version, store) is not None:
-            yield from synthetic(version, store, seed)
-            return
+    known: set[str] = set()
+    if not Path(source).is_file() and records_beside(version := store.open(source), store):
+        for found in synthetic(version, store, seed):
+            known.add(found.id)
+            yield found
     for index, prompt in enumerate(prompts_of(source, store)()):
-        yield Source(prompt.id, index, prompt.messages, prompt.row, seed)
+        if not known or prompt.row["prov"]["orig_id"] not in known:
+            yield Source(prompt.id, index, prompt.messages, prompt.row, seed)

@@ -47,6 +47,8 @@ class Section(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Section:
+        if not isinstance(self.backend, str) and not (self.backend.openai or self.backend.vllm):
+            raise ValueError("backend: names no way to ask a model; one of openai, vllm, or procedural")
         if self.method == "judge":
             if self.judge is None:
                 raise ValueError("judge: name the model that rates; nothing stands in for it")

@@ -14,11 +14,13 @@ from personas.pairs.pair import Pair, Side, Source
 from personas.persona import Persona
 from personas.procedural.scenes import scene_of
 from personas.skill import Ask, Rejected, Talk, ask, check
+from tulu_data.errors import TuluError
 from tulu_data.verifiers.code import code_in
 from tulu_data.verifiers.code import parse as parse_tests
 from tulu_data.verifiers.ifeval import Constraint
 from tulu_data.verifiers.ifeval import parse as parse_constraints
 from tulu_data.verifiers.pool import Task
+from tulu_data.verifiers.registry import parsed
 
 SAMPLES = 4
 
@@ -31,6 +33,10 @@ def verified(source: Source, samples: int = SAMPLES) -> Talk[Pair]:
     verifier, truth = source.row.get("verifier"), source.row.get("ground_truth")
     if not verifier or not truth:
         raise Rejected("no truth", "the row has no verifier and ground truth")
+    try:
+        parsed(verifier, truth)
+    except TuluError as e:
+        raise Rejected("no truth", str(e)) from None
     replies = yield from ask(*(Ask("complete", source.messages, i) for i in range(samples)))
     whole = [r for r in replies if r.finish_reason != "length" and r.text]
     if not whole:

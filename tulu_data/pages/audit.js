@@ -132,6 +132,7 @@
 
   // ---------------------------------------------------------- hands
   for (const input of Object.values(F)) input.addEventListener("input", () => refresh(current));
+  $("filters").addEventListener("submit", (e) => e.preventDefault());
   $("clear").addEventListener("click", () => { clear(); refresh(current); });
   document.querySelectorAll(".cell").forEach((cell) => cell.addEventListener("click", () => {
     const again = F.set.value === cell.dataset.set && F.suite.value === cell.dataset.suite;

@@ -54,7 +54,7 @@ function virtualList(box, height, draw) {
     inner.replaceChildren(...nodes);
   }
   box.addEventListener("scroll", () => requestAnimationFrame(() => paint(false)), { passive: true });
-  addEventListener("resize", () => paint(true));
+  new ResizeObserver(() => paint(true)).observe(box);
   return {
     set(next) { items = next; inner.style.height = items.length * height + "px"; box.scrollTop = 0; paint(true); },
     select(index, reveal) {

@@ -380,7 +380,7 @@ def parameters(id_: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _typed(place: str, kind: str, value: Any) -> Any:
     if kind == "int":
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0 or value < 0:
             raise ValueError(f"{place} must be a whole number, got {value!r}")
         return int(value)
     if kind == "Relation":

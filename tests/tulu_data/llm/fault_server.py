@@ -44,7 +44,7 @@ class FaultServer:
     odd: dict[str, float] = field(default_factory=dict)
     seed: int = 0
     patience: int = 1
-    answer: Callable[[dict[str, Any]], str] = default_answer
+    answer: Callable[[dict[str, Any]], str | tuple[str, str]] = default_answer  # a text, or that and why it ended
     retry_after_s: float = 0.02
     fatal: tuple[int, dict[str, Any]] | None = None  # a status and body for every request
     rate_headers: dict[str, str] = field(default_factory=dict)
@@ -112,9 +112,9 @@ class FaultServer:
         return web.json_response(json.loads(whole) | {"choices": []})
 
     def completion(self, request: dict[str, Any], odd: str | None) -> dict[str, Any]:
-        text: str | None = self.answer(request)
+        said = self.answer(request)
+        text, finish = said if isinstance(said, tuple) else (said, "stop")
         message: dict[str, Any] = {"role": "assistant", "content": text}
-        finish = "stop"
         if odd == "refusal":
             message = {"role": "assistant", "content": None, "refusal": "I can't help with that."}
         if odd == "cut-off":
@@ -137,7 +137,7 @@ class FaultServer:
     async def streamed(self, http: web.Request, request: dict[str, Any]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(http)
-        for word in self.answer(request).split(" "):
+        for word in str(self.answer(request)).split(" "):
             delta = {"choices": [{"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None}]}
             await response.write(f"data: {json.dumps(delta | {'model': request['model']})}\n\n".encode())
         end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "model": request["model"]}
