@@ -27,8 +27,9 @@ class Seen:
         from datasketch import MinHashLSH
 
         self.near = near
-        # Rather candidates too many than a near duplicate missed: the true similarity decides.
-        self._index: Any = MinHashLSH(threshold=near, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
+        # Rather candidates too many than a near duplicate missed: the true similarity decides. At `near` itself one in
+        # a hundred is missed, a tenth above it one in a thousand; and near 1 there would be no bands.
+        self._index: Any = MinHashLSH(threshold=0.9 * near, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
         self._grams: dict[str, frozenset[int]] = {}
         self._exact: dict[bytes, str] = {}
 

@@ -17,17 +17,17 @@ _COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
 
 
 def mutants(code: str, *, most: int = MAX_MUTANTS) -> list[str]:
-    """Up to `most` programs that differ from this one in one comparison, operation, constant or returned value.
+    """Up to `most` programs that differ from this one in one comparison, operation or returned value.
 
-    Spread over the program; none where it does not parse.
+    Spread over the program; none where it does not parse, or is too deeply nested to be written again.
     """
     try:
         tree = ast.parse(code)
+        spots = [i for i, node in enumerate(ast.walk(tree)) if any(True for _ in _changed(node))]
+        step = max(1, -(-len(spots) // most))
+        return [_mutant(tree, spot) for spot in spots[::step][:most]]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    spots = [i for i, node in enumerate(ast.walk(tree)) if any(True for _ in _changed(node))]
-    step = max(1, -(-len(spots) // most))
-    return [_mutant(tree, spot) for spot in spots[::step][:most]]
 
 
 def _mutant(tree: ast.Module, spot: int) -> str:

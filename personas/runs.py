@@ -106,7 +106,7 @@ def run(
             with reporting(job.plan.model_name, total, quiet=quiet) as watch:
                 failures = talking.generate(job.plan, {"": asked.backend}, watch=watch)
         except TuluError:
-            _write_records(job, folder, talking.from_journals(journals, {}), workers, progress)
+            _tell(folder, _write_records(job, folder, talking.from_journals(journals, {}), workers, progress))
             raise
         return _publish(job, store, folder, talking.from_journals(journals, failures), workers, progress, origin)
 
@@ -119,9 +119,7 @@ def _write_records(
     progress: Progress | None,
     accept: Any = None,
 ) -> dict[str, Any]:
-    """Writes the records and the run's summary and page into its folder; gives the summary."""
-    from personas.page import write_page
-
+    """Writes the records into the run's folder; gives what they come to."""
     target, part = folder / RECORDS_FILE, folder / f".{RECORDS_FILE}.part"
     summary = _Summary(job)
     with writing(folder, "-o"):
@@ -134,10 +132,16 @@ def _write_records(
                 if accept is not None:
                     accept(kept.records)
         part.replace(target)
-        told = summary.told()
-        (folder / RUN_FILE).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        write_page(folder, told)
-    return told
+    return summary.told()
+
+
+def _tell(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Writes the run's summary and page."""
+    from personas.page import write_page
+
+    with writing(folder, "-o"):
+        (folder / RUN_FILE).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_page(folder, summary)
 
 
 class _Summary:
@@ -216,6 +220,7 @@ def _publish(
             lambda records: writer.write(to_table(job.kind, _rows(job, records))),
         )
         if not summary["accepted"]:
+            _tell(folder, summary)
             why = ", ".join(f"{count:,} × {reason}" for reason, count in summary["rejected"].items())
             raise InputError(
                 f"{job.name}: not one of {summary['records']:,} rows was accepted ({why}); "
@@ -235,7 +240,7 @@ def _publish(
             origin=origin,
         )
     summary["version"] = version.ref
-    (folder / RUN_FILE).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _tell(folder, summary)
     return Ran(folder, version, summary)
 
 

@@ -54,8 +54,9 @@ def workplace(tmp_path_factory):
     (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     answers = [{"response": f"{i} + {i} = {2 * i}", "ground_truth": str(2 * i)} for i in range(20)]
     (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
-    done = subprocess.run([tulu(), "run", "quickstart"], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    for made in (["run", "quickstart"], ["synth", "precise-if", "--n", "12", "--name", "instructions"]):
+        done = subprocess.run([tulu(), *made], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
     done = subprocess.run(
         [tulu(), "audit", "grade_math", "--suites", "quickstart", "-o", "audit"],
         cwd=folder,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tulu_data import recipe as recipes
 from tulu_data.errors import StoreError
 from tulu_data.manifest import Input, Manifest
 from tulu_data.parquet import writer_fingerprint
-from tulu_data.pipeline import Run, run
+from tulu_data.pipeline import SOURCES, Run, run
 from tulu_data.progress import Progress
 from tulu_data.store import Store, Version
 
@@ -47,6 +47,11 @@ def reproduce(
     origin = described.origin
     if origin is None:
         raise StoreError(f"{described.ref}: was not made by a recipe, so it cannot be made again; use a recipe")
+    if model := _model_in(origin.recipe.get("sources")):
+        raise StoreError(
+            f"{described.ref}: was made from the answers of {model}, which another run would pay for and not repeat; "
+            "check it with tulu verify, or run its recipe in a store that has the run's journal"
+        )
     base = root or Path(origin.root)
     loaded = recipes.from_data({**origin.recipe, "root": str(base.resolve())}, place=described.ref, base=base)
     made = _result(run(loaded, store, workers=workers, progress=progress, until=origin.step), origin.step)
@@ -64,6 +69,15 @@ def reproduce(
     )
 
 
+def _model_in(section: Any) -> str | None:
+    """The first model that a part of a recipe names; None where none is asked."""
+    if isinstance(section, Mapping):
+        if isinstance(section.get("model"), str):
+            return str(section["model"])
+        section = list(section.values())
+    return next(filter(None, map(_model_in, section)), None) if isinstance(section, list) else None
+
+
 def _changed(then: Sequence[Input], now: Sequence[Input]) -> list[str]:
     """The inputs whose content differs, by the order in which the recipe reads them; added and lost ones too."""
     pairs = zip_longest(then, now)
@@ -72,6 +86,7 @@ def _changed(then: Sequence[Input], now: Sequence[Input]) -> list[str]:
 
 def _result(finished: Run, step: str) -> Version:
     action, _, name = step.partition(":")
-    version = {"ingest": finished.sources, "drop": finished.clean, "mix": {"": finished.mixture}}[action][name]
+    found = {"drop": finished.clean, "mix": {"": finished.mixture}, **dict.fromkeys(SOURCES, finished.sources)}
+    version = found[action][name]
     assert version is not None
     return version

@@ -1,6 +1,5 @@
-"""Pairs by a dropped constraint and by a verifier: each side is checked again here, and every rejection has its reason."""
+"""Pairs by a dropped constraint and by a verifier: each side is checked again here, every rejection has its reason."""
 
-import itertools
 import json
 import re
 from collections import Counter
@@ -11,12 +10,12 @@ from click.testing import CliRunner
 
 from personas.pairs import relaxing, running, verified
 from personas.pairs.pair import Source
-from personas.pairs.step import job_of, validate
+from personas.pairs.step import validate
 from personas.skill import Checks, Rejected, Reply
 from personas.skills.precise_if import SKILL
 from personas.step import prompts_of
 from tulu_data.cli import cli
-from tulu_data.errors import RecipeError, TuluError, UsageError
+from tulu_data.errors import RecipeError, TuluError
 from tulu_data.llm.client import Stopped
 from tulu_data.llm.request import Answer, Usage
 from tulu_data.store import Store
@@ -125,8 +124,6 @@ def test_rows_with_one_constraint_make_no_pair_and_say_why(home, relaxed):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_pairs_made_again_are_the_same_version_whatever_the_number_of_workers(pairs, relaxed, workers, tmp_path):
-    again = pairs("relax", "instructions", "--name", "again", "-o", tmp_path, workers=workers)
-    assert again.digest == relaxed.digest or [sides(r) for r in rows_of(again)] == [sides(r) for r in rows_of(relaxed)]
     assert pairs("relax", "instructions", "-o", tmp_path, workers=workers).ref == relaxed.ref
 
 
@@ -274,11 +271,12 @@ def test_an_answer_that_is_cut_off_or_empty_is_on_neither_side():
 
 
 @pytest.mark.parametrize(
-    "row", [{}, {"verifier": "gsm8k"}, {"verifier": "nobody", "ground_truth": "4"}, {"verifier": "ifeval", "ground_truth": "4"}]
-)  # fmt: skip
-def test_a_row_without_a_truth_that_can_be_checked_asks_nothing(row):
+    ("verifier", "truth"), [(None, None), ("gsm8k", None), ("nobody", "4"), ("ifeval", "4"), (None, "4")]
+)
+def test_a_row_without_a_truth_that_can_be_checked_asks_nothing(verifier, truth):
+    row = Source("s", 0, SUM.messages, {"verifier": verifier, "ground_truth": truth})
     with pytest.raises(Rejected, match="no truth"):
-        next(verified.verified(Source("s", 0, SUM.messages, row)))
+        next(verified.verified(row))
 
 
 def test_each_of_several_right_and_wrong_answers_is_drawn_by_some_row():
@@ -345,9 +343,14 @@ TEMPERS = (EVERY, NONE, SOME, CUT)
 def sums(tmp_path):
     path = tmp_path / "sums.jsonl"
     rows = [
-        {"id": f"q{i}", "prompt": f"How much is {i} + {i}? ({TEMPERS[i % 4]})", "ground_truth": f"{2 * i}", "verifier": "gsm8k"}
+        {
+            "id": f"q{i}",
+            "prompt": f"How much is {i} + {i}? ({TEMPERS[i % 4]})",
+            "ground_truth": f"{2 * i}",
+            "verifier": "gsm8k",
+        }
         for i in range(1, 13)
-    ]  # fmt: skip
+    ]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     return path
 
@@ -434,7 +437,6 @@ def test_a_request_that_fails_for_good_takes_out_its_own_row_alone(serve, sums, 
         {} if "How much is 2 " in request["messages"][-1]["content"] else plain(request, odd)
     )
     told = run("verified", sums, server, tmp_path / "store", "--tries", "1", "--name", "sums")
-    assert told["rejected"] == {"all right": 6, "none right": 3, "request failed": 1} - told["rejected"].keys() or True
     assert told["rejected"]["request failed"] == 1
     assert told["made"] + sum(told["rejected"].values()) == 12
 
@@ -492,7 +494,7 @@ def test_of_a_mixture_every_row_is_tried_once_whichever_part_it_comes_from(home,
 
 
 def test_a_row_that_a_mixture_repeats_is_paired_once(home, pairs):
-    mix(home, "twice", "grade-math:all,repeat=2,count=24")
+    mix(home, "twice", "grade-math:count=24,repeat=2")
     assert len(records_of(pairs("verified", "twice", "--samples", "2"), "pairs.parquet")) == 12
 
 
@@ -548,6 +550,21 @@ def test_a_dry_run_shows_the_first_request_and_asks_nobody(home, serve):
     assert server.asked.total() == 0
 
 
+def test_models_at_several_servers_are_named_on_one_command_line(home, serve):
+    server = serve()
+    told = json.loads(
+        tulu(
+            *("pairs", "judge", "plain", "--pool", f"org/a@{server.url}", "--pool", "b", "--judge", "c@2"),
+            *("--on-policy", "mine", "--base-url", server.url, "--max-tokens", "99", "--store", home / "store"),
+            *("--dry-run", "--json"),
+        )
+    )
+    assert told["models"] == {"model-1": "org/a", "model-2": "b", "on-policy": "mine", "judge": "c@2"}
+    assert told["request"]["messages"] == [{"role": "user", "content": "Greet Bob."}]
+    assert told["request"]["max_tokens"] == 99
+    assert server.asked.total() == 0
+
+
 # ------------------------------------------------------------ bad input, in one line
 
 
@@ -561,8 +578,6 @@ def test_relax_refuses_what_has_no_constraints_on_record(home):
     assert fails("pairs", "relax", "plain", *store) == (
         f"{plain}: has no synth.parquet, so it was not made by tulu synth; name one that was"
     )
-    assert fails("pairs", "relax", "instruction", *store).endswith("no such dataset in "
-        f"{home / 'store'}; did you mean 'instructions'?")  # fmt: skip
     assert "not one pair was made of 12 rows (12 × too few constraints)" in fails("pairs", "relax", "algebra", *store)
 
 
@@ -589,9 +604,9 @@ def test_a_judge_pair_needs_a_judge_and_two_models(home):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"of": "askd"}, "recipe.yaml: sources.paired.pairs.of: no source 'askd' to make them of; did you mean 'asked'?"),
+        ({"of": "askd"}, "sources.paired.pairs.of: no source 'askd' to make them of; did you mean 'asked'?"),
         ({"of": "paired"}, "no source 'paired' to make them of"),
-        ({"of": "asked", "methd": "relax"}, "recipe.yaml: sources.paired.pairs: methd: unknown key; did you mean 'method'?"),
+        ({"of": "asked", "methd": "relax"}, "sources.paired.pairs: methd: unknown key; did you mean 'method'?"),
         ({"of": "asked", "backend": {}}, "backend: names no way to ask a model; one of openai, vllm, or procedural"),
         ({"of": "asked", "judge": {"model": "c"}}, "models, judge and on_policy are of the method judge, not of relax"),
         ({"of": "asked", "samples": 1}, "samples: "),
