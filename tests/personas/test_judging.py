@@ -438,6 +438,14 @@ def test_each_model_of_the_pool_is_drawn_and_each_place_is_taken_about_equally_o
     assert all(25 < leading[m] < 80 for m in pool), leading  # 50 expected, standard deviation 7
 
 
+def test_the_on_policy_answer_stands_at_every_place_about_equally_often():
+    places = Counter()
+    for i in range(200):
+        _, asks = asked_of(source(f"s{i}"), on_policy=True)
+        places[[text.split()[0] for _, text in shown_in(asks[0].messages)].index(ON_POLICY)] += 1
+    assert all(25 < places[place] < 75 for place in range(4)), places  # 50 expected, standard deviation 6
+
+
 def test_labels_differ_and_do_not_tell_the_model_nor_the_place():
     by_place = [Counter() for _ in range(4)]
     for i in range(300):

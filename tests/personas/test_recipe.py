@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from tulu_data import pipeline
 from tulu_data import recipe as recipes
 from tulu_data.cli import cli
-from tulu_data.errors import RecipeError
+from tulu_data.errors import RecipeError, StoreError
+from tulu_data.reproduce import reproduce
 from tulu_data.store import Store
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -85,6 +86,8 @@ def test_test_items_that_a_model_repeats_are_caught_and_dropped(serve, tmp_path)
     assert ran.clean["words"].rows == ran.sources["words"].rows
     assert ran.clean["pairs"].kind == "preference"
     assert not leaked & {m["content"] for row in rows_of(ran.mixture) for m in row["messages"]}
+    with pytest.raises(StoreError, match="made from the answers of parrot"):  # nobody is asked, or paid, unawares
+        reproduce(ran.sources["parrot"].manifest, Store(tmp_path / "elsewhere"))
 
 
 def test_a_version_made_by_a_recipe_can_be_made_again(tmp_path):

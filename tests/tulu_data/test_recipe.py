@@ -34,7 +34,7 @@ def with_key(path, value):
         ("mix.a", 1.0, "r.yaml: mix.a: must say what it counts, got 1.0; write {all: true}, {count: N}, {fraction: F}"),
         ("mix.c", {"all": True}, "r.yaml: mix.c: no such source; known sources: a, b"),
         ("mix.aa", {"all": True}, "r.yaml: mix.aa: no such source; did you mean 'a'?"),
-        ("sources.a.hub", "org/name", "r.yaml: sources.a: takes exactly one of path, hub"),
+        ("sources.a.hub", "org/name", "r.yaml: sources.a: takes exactly one of path, hub, synth, pairs"),
         ("name", "a", "r.yaml: two results would be called 'a'; rename the recipe or a source"),
         ("mix.a", {"coutn": 5}, "r.yaml: mix.a.coutn: unknown key; did you mean 'count'?"),
         ("mix", {}, "r.yaml: mix: names no source; name at least one, or leave 'mix' out"),
