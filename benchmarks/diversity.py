@@ -50,7 +50,8 @@ def main() -> None:
 
     def line(name: str, texts: list[str]) -> None:
         share, near = distinct_share(texts), near_duplicates(texts)
-        print(f"{name:24}{len(texts):>6}{share:>12.3f}{share / base:>8.2f}{near:>10}{near / len(texts):>8.1%}", flush=True)
+        figures = f"{len(texts):>6}{share:>12.3f}{share / base:>8.2f}{near:>10}{near / len(texts):>8.1%}"
+        print(f"{name:24}{figures}", flush=True)
 
     line(args.train.stem, real)
     with tempfile.TemporaryDirectory() as folder:

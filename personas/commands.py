@@ -238,7 +238,7 @@ def personas_command() -> None:
 @click.argument("source", default="sample")
 @click.option("-n", "--n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="How many.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed draws others.")
-@click.option("--field", help="Column that holds the persona [default: persona, text, description].")
+@click.option("--persona-field", "field", help="Column that holds the persona [default: persona, text, description].")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write them there as JSONL.")
 @json_option
 def sample_command(source: str, n: int, seed: int, field: str | None, output: Path | None, as_json: bool) -> None:
@@ -279,7 +279,7 @@ def sample_command(source: str, n: int, seed: int, field: str | None, output: Pa
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the run."
 )
-@click.option("--field", help="Column that holds the text or persona.")
+@click.option("--persona-field", "field", help="Column that holds the text or persona.")
 @click.option("--each", type=click.IntRange(min=1), default=3, show_default=True, help="Personas asked for from each.")
 @click.option("--limit", type=click.IntRange(min=1), help="The first so many texts or personas only.")
 @click.option(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
+from personas.languages import LANGUAGES
 from personas.procedural.family import Scene
 from tulu_data.errors import UsageError, nearest
 from tulu_data.verifiers.ifeval import Constraint
@@ -53,10 +54,18 @@ REQUESTS = (
     "Describe {topic} to someone who cannot see.",
     "Make a plan for one week of {topic}.",
 )
-ANSWER_LANGUAGES = {
-    "de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "nl": "Dutch", "pl": "Polish",
-    "pt": "Portuguese", "ru": "Russian", "tr": "Turkish", "id": "Indonesian",
-}  # fmt: skip
+ANSWER_LANGUAGES = (
+    "de",
+    "es",
+    "fr",
+    "it",
+    "nl",
+    "pl",
+    "pt",
+    "ru",
+    "tr",
+    "id",
+)  # those that are drawn; any may be asked for
 COMMON, RARE = "aeinorst", "jqxz"
 
 
@@ -207,13 +216,13 @@ KINDS: dict[str, Kind] = {
         _letter_said,
     ),
     "language:response_language": Kind(
-        _choice("language", tuple(ANSWER_LANGUAGES)),
+        _choice("language", ANSWER_LANGUAGES),
         (
             "Your entire response should be in {language}; no other language is allowed.",
             "Answer in {language} only.",
             "Write everything in {language} and nothing in another language.",
         ),
-        lambda kwargs: [_literal(ANSWER_LANGUAGES.get(kwargs["language"], kwargs["language"]))],
+        lambda kwargs: [_literal(LANGUAGES.get(kwargs["language"], kwargs["language"]))],
     ),
     "length_constraints:number_sentences": Kind(
         _related("num_sentences", "relation", range(3, 10), range(3, 10)),
@@ -607,7 +616,7 @@ def wording(rng: random.Random, constraint: Constraint) -> str:
     """The constraint as a request."""
     kwargs = _in_full(constraint)
     if constraint.id == "language:response_language":
-        kwargs["language"] = ANSWER_LANGUAGES.get(kwargs["language"], kwargs["language"])
+        kwargs["language"] = LANGUAGES.get(kwargs["language"], kwargs["language"])
     listed = {k: " / ".join(v) if k == "options" else _listed(v) for k, v in kwargs.items() if isinstance(v, list)}
     return rng.choice(KINDS[constraint.id].wordings).format(**{**kwargs, **listed})
 

@@ -11,7 +11,7 @@ from personas import prompts
 from personas.duplicates import Seen
 from personas.persona import MAX_CHARS, Persona, persona_id, read_personas, records
 from personas.skill import Ask
-from personas.talking import from_journals
+from personas.talking import Failures, from_journals
 from tulu_data.errors import InputError, nearest
 from tulu_data.llm.client import Watch
 from tulu_data.llm.request import Answer, Failure, Request
@@ -84,7 +84,7 @@ def _texts(source: str, name: str | None) -> tuple[Persona, ...]:
         text = record.get(wanted) if wanted else turns[0].get("content") if isinstance(turns, list) and turns else None
         if not isinstance(text, str) or not text.strip():
             known = nearest(name or TEXT_FIELDS[0], map(str, record), noun="field")
-            raise InputError(f"{raw.place}: no text; {known}; name the field that holds it with --field")
+            raise InputError(f"{raw.place}: no text; {known}; name the field that holds it with --persona-field")
         origin = Persona(persona_id(text), text.strip()[:TEXT_CHARS], source, record.get("license"))
         found.setdefault(origin.id, origin)
     if not found:
@@ -132,11 +132,11 @@ def expand(plan: Expansion, asked: Asked, *, near: float, watch: Watch | None = 
 
     A persona's `parent` is the id of what it was made from. Errors as in `Client.run`; what was answered is kept.
     """
-    failures: dict[str, Failure] = {}
+    failures: Failures = {}
 
     def note(request: Request, outcome: Answer | Failure) -> None:
         if isinstance(outcome, Failure):
-            failures[request.key] = outcome
+            failures["", request.key] = outcome
 
     asked.backend.run(plan.requests(), note, watch=watch)
     look_up = from_journals({"": asked.journal}, failures)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
+from personas.languages import LANGUAGES
 from personas.persona import Persona
 from personas.procedural.scenes import scene_of
 from personas.prompts import Prompts
-from personas.skill import LANGUAGES, Ask, Draft, Item, Skill, Talk, item_id
+from personas.skill import Ask, Draft, Item, Skill, Talk, item_id
 from tulu_data.errors import UsageError, nearest
 from tulu_data.llm.request import Request
 

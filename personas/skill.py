@@ -24,6 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from personas.languages import language_name
 from personas.persona import Persona
 from personas.procedural.family import Family, Made, Scene
 from personas.prompts import Prompts
@@ -216,18 +217,3 @@ def after(reply: Reply, marker: str) -> str:
     if not text:
         raise Rejected("no marker", f"nothing follows {marker!r}")
     return text
-
-
-LANGUAGES = {
-    "ar": "Arabic", "bn": "Bengali", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
-    "es": "Spanish", "fa": "Persian", "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi", "hu": "Hungarian",
-    "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean", "nl": "Dutch", "no": "Norwegian",
-    "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "sw": "Swahili",
-    "ta": "Tamil", "te": "Telugu", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese",
-    "zh-cn": "Chinese",
-}  # fmt: skip  # the codes that langdetect gives
-
-
-def language_name(code: str) -> str:
-    """A language's English name, for a prompt."""
-    return LANGUAGES[code]

@@ -24,6 +24,7 @@ from tulu_data.verifiers.verdict import Verdict, undecided
 
 BLOCK = 1_000  # rows that are checked together
 Lookup = Callable[[Request], Answer | Failure | None]
+Failures = dict[tuple[str, str], Failure]  # by the request's route and key
 
 
 class Work(Protocol):
@@ -50,11 +51,11 @@ class Work(Protocol):
 # ------------------------------------------------------------ asking
 
 
-def generate(work: Work, backends: Mapping[str, Backend], *, watch: Watch | None = None) -> dict[str, Failure]:
+def generate(work: Work, backends: Mapping[str, Backend], *, watch: Watch | None = None) -> Failures:
     """Asks everything that the rows ask, each question of the backend of its route; the answers are in their journals.
 
     A row's next question is asked as soon as its last is answered, where the same backend answers it; else when that
-    backend's turn comes. What failed is given by the request's key.
+    backend's turn comes. What failed is given by route and key.
     """
     asking = _Asking(work)
     routes = list(backends)
@@ -72,7 +73,7 @@ class _Asking:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.route = ""
-        self.failures: dict[str, Failure] = {}
+        self.failures: Failures = {}
         self.later: dict[str, list[Request]] = {}  # questions by the route that is not being run
         self.open: dict[int, tuple[Talk[Any], list[Request], list[Reply | None]]] = {}
 
@@ -92,13 +93,13 @@ class _Asking:
     def then(self, request: Request, outcome: Answer | Failure) -> Iterable[Request]:
         item, _ = request.tag
         if isinstance(outcome, Failure):
-            self.failures[request.key] = outcome
+            self.failures[_name(request)] = outcome
             self.open.pop(item.index, None)
             return []
         if item.index not in self.open:
             return []  # another of its requests has failed
         talk, requests, replies = self.open[item.index]
-        at = next(i for i, r in enumerate(requests) if r.key == request.key and replies[i] is None)
+        at = next(i for i, r in enumerate(requests) if replies[i] is None and _name(r) == _name(request))
         replies[at] = reply_of(outcome)
         if any(r is None for r in replies):
             return []
@@ -117,18 +118,23 @@ class _Asking:
         return requests
 
 
+def _name(request: Request) -> tuple[str, str]:
+    """Tells requests apart; two servers may call two models by one name."""
+    return request.tag[1].route, request.key
+
+
 def reply_of(answer: Answer) -> Reply:
     """An answer as rows are sent it."""
     return Reply((answer.text or "").strip(), answer.finish_reason, answer)
 
 
-def from_journals(journals: Mapping[str, Journal], failures: Mapping[str, Failure]) -> Lookup:
+def from_journals(journals: Mapping[str, Journal], failures: Mapping[tuple[str, str], Failure]) -> Lookup:
     """Answers as the journals of the routes hold them, and the failures of the run; None for what was not asked yet."""
 
     def look_up(request: Request) -> Answer | Failure | None:
         kept = journals[request.tag[1].route].get(request.key)
         if kept is None:
-            return failures.get(request.key)
+            return failures.get(_name(request))
         return answer_of(request, kept.reply, endpoint=kept.endpoint, attempts=kept.attempts, usd=kept.usd, kept=True)
 
     return look_up

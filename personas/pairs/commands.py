@@ -95,8 +95,8 @@ def judge_command(
 ) -> None:
     """Models from a pool answer, a judge rates by four aspects; the best against a lower one.
 
-    SOURCE is any version or file with prompts. The options of a request hold for all models; the judge's temperature
-    is 0.
+    SOURCE is any version or file with prompts. The options of a request, and a budget, hold for each model; the
+    judge's temperature is 0.
     """
     shared = plain(options)
     section = {

@@ -120,7 +120,7 @@ def run(
         for route, spec in work.models.items():
             asked[route] = stack.enter_context(asking(spec, folder / _folder(route)))
         journals = {route: a.journal for route, a in asked.items()}
-        failures = {}
+        failures: talking.Failures = {}
         try:
             with reporting(work.label, None, quiet=quiet) as watch:
                 failures = talking.generate(work, {route: a.backend for route, a in asked.items()}, watch=watch)

@@ -29,6 +29,12 @@ VERSION = 1  # raised when the step gives other pairs for the same section
 JUDGE_STAGES = dict.fromkeys(judging.ASPECTS, ("prompt", "texts", "na"))
 
 
+_OWN = {  # key → the one method that it is of
+    "samples": "verified",
+    **dict.fromkeys(("models", "judge", "on_policy", "texts", "both_orders"), "judge"),
+}
+
+
 class Section(Strict):
     """What pairs are made: the method, of which source, by whom."""
 
@@ -54,8 +60,11 @@ class Section(Strict):
                 raise ValueError("judge: name the model that rates; nothing stands in for it")
             if len(self.models) + (self.on_policy is not None) < 2:
                 raise ValueError("models: two at least answer a prompt; name more")
-        elif self.models or self.judge or self.on_policy:
-            raise ValueError(f"models, judge and on_policy are of the method judge, not of {self.method}")
+        for name in self.model_fields_set & set(_OWN):
+            if self.method != _OWN[name] and getattr(self, name):
+                raise ValueError(f"{name}: is of the method {_OWN[name]}, not of {self.method}; leave it out")
+        if self.method == "judge" and not isinstance(self.backend, str):
+            raise ValueError("backend: the method judge asks its models and its judge; leave it out")
         return self
 
     @property
@@ -108,7 +117,7 @@ def job_of(
         answer={"relax": relaxing.answer, "verified": verified.answer}.get(section.method),
         params={aspect: {"response_format": judging.STRUCTURE} for aspect in judging.ASPECTS},
     )
-    told = section.model_dump(exclude_defaults=True, exclude={"of", "method"}, mode="json")
+    told = section.model_dump(exclude_defaults=True, exclude={"of", "method", "prompts"}, mode="json")
     settings = {**told, "seed": seed, "prompts_digest": _digest(section)}
     return running.PairJob(work, name, of, settings, parent, tokenizer)
 

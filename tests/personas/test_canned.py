@@ -220,7 +220,7 @@ def test_safety(serve, tmp_path):
         ("wrong behaviour", at("solve", lambda item, n, told: SORRY if item.is_twin else item.made.wrong)),
         ("no marker", at("prompt", lambda item, n, told: "User request: hello")),
     )
-    ran, records, server = check(serve, tmp_path, model)
+    ran, records, _ = check(serve, tmp_path, model)
     assert ran.summary["requests"] < sum(len(r["requests"]) for r in records)  # a pair is asked for once
     pairs = Counter(r["prompt"] for r in records if r["accepted"])
     assert max(pairs.values()) == 1
@@ -250,7 +250,7 @@ def test_a_budget_reached_mid_run_keeps_what_was_answered_and_the_same_run_goes_
     def job(**limits):
         return job_of(Section(skill="algebra", n=N, samples=1, backend={"openai": {**spec, **limits}}), "algebra")
 
-    with pytest.raises(Stopped, match="the budget of 0.0005 USD is spent") as stopped:
+    with pytest.raises(Stopped, match=r"the budget of 0\.0005 USD is spent") as stopped:
         runs.run(job(budget_usd=0.0005), store, tmp_path / "run", quiet=True)
     assert "\n" not in str(stopped.value)
     told = json.loads((tmp_path / "run" / "run.json").read_text())

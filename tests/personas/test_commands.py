@@ -1,6 +1,7 @@
 """`tulu synth` and `tulu personas` as they are called: what they print, and how they refuse."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -70,7 +71,7 @@ def test_the_same_command_goes_on_in_the_same_folder_and_another_does_not():
 def test_prompts_are_written_edited_and_used():
     assert "mine/math/solve.md" in tulu("synth", "math", "--write-prompts", "mine").output
     assert "is there already" in refusal("synth", "math", "--write-prompts", "mine")
-    with open("mine/math/prompt.md", "a") as file:
+    with Path("mine/math/prompt.md").open("a") as file:
         file.write("\nMake it about {{ persona }} once more.\n")
     told = json.loads(tulu("synth", "math", "--model", "m", "--prompts", "mine", "--dry-run", "--json").output)
     assert "once more." in told["request"]["messages"][-1]["content"]
@@ -91,7 +92,7 @@ def test_constraints_are_fixed_or_drawn_from():
     ("args", "message"),
     [
         (["synth", "mth"], "skill 'mth' is unknown; did you mean 'math'?"),
-        (["synth", "math", "-n", "5000"], "n is 5,000, and 320 personas with 10 rows each allow 3,200; give more personas"),
+        (["synth", "math", "-n", "5000"], "n is 5,000, and 320 personas with 10 rows each allow 3,200; give more"),
         (["synth", "math", "--backend", "openai"], "--backend openai: name a --model"),
         (["synth", "math", "--backend", "procedural", "--model", "m"], "leave out --model"),
         (["synth", "math", "--language", "de"], "the procedural backend writes English alone; name a --model"),
@@ -104,10 +105,12 @@ def test_constraints_are_fixed_or_drawn_from():
         (["synth", "math", "--model", "m", "--temperature", "0"], "temperature 0 gives 3 times the same solution"),
         (["synth", "math", "--model", "m", "--budget-usd", "1"], "the price of 'm' is not known; give --price IN,OUT"),
         (["synth", "precise-if", "--constraint", "no_coma"], "did you mean 'no_comma'"),
-        (["synth", "precise-if", "--constraint", 'number_words={"num_words": "x"}'], "num_words must be a whole number"),
+        (["synth", "precise-if", "--constraint", 'number_words={"num_words": "x"}'], "must be a whole number"),
         (
-            ["synth", "precise-if", "--constraint", 'existence={"keywords": ["rain"]}']
-            + ["--constraint", 'forbidden_words={"forbidden_words": ["rain"]}'],
+            [
+                *("synth", "precise-if", "--constraint", 'existence={"keywords": ["rain"]}'),
+                *("--constraint", 'forbidden_words={"forbidden_words": ["rain"]}'),
+            ],
             "keywords:forbidden_words forbids 'rain', which keywords:existence asks for; change or leave out one",
         ),
         (["synth", "math", "--personas", "nobody.jsonl"], "nobody.jsonl: no such file or folder"),

@@ -11,7 +11,6 @@ import pytest
 
 from personas.composing import compose
 from personas.constraints import (
-    ANSWER_LANGUAGES,
     CONFLICTS,
     KINDS,
     contradiction,
@@ -21,6 +20,7 @@ from personas.constraints import (
     truth_of,
     wording,
 )
+from personas.languages import LANGUAGES
 from personas.persona import read_personas
 from personas.procedural.family import Scene
 from personas.procedural.scenes import scene_of
@@ -196,7 +196,7 @@ def literals(constraint: Constraint) -> list[Literal]:
             elif name == "letter":
                 found.append(Literal(rf"(?<=letter ){one}\b", "w"))
             elif name == "language":
-                found.append(Literal(ANSWER_LANGUAGES[one], "Welsh"))
+                found.append(Literal(LANGUAGES[one], "Welsh"))
             else:
                 found.append(Literal(re.escape(one), "zebra"))
     return found

@@ -59,7 +59,8 @@ def test_test_items_that_a_model_repeats_are_caught_and_dropped(serve, tmp_path)
             question = planted[index]["question"] if index in planted else own(index)
             return f"Math problem: {question}"
         index = next((i for i, item in planted.items() if item["question"] in content), None)
-        return f"We compute.\n#### {70 + len(content) if index is None else planted[index]['answer'].split('####')[1].strip()}"
+        number = 70 + len(content) if index is None else planted[index]["answer"].split("####")[1].strip()
+        return f"We compute.\n#### {number}"
 
     def own(index):
         return f"Tray number {index} holds {index + 2} rows of {index * 3 + 4} buttons. How many buttons does it hold?"

@@ -12,8 +12,8 @@ import pytest
 
 from personas import runs
 from personas.duplicates import near_duplicates
+from personas.languages import LANGUAGES
 from personas.persona import read_personas
-from personas.skill import LANGUAGES
 from personas.skills import SKILLS
 from personas.step import Section, job_of
 from tulu_data.store import Store
@@ -105,7 +105,9 @@ def value(expression):
 
 def second_opinion(rows):
     verdicts = verify_all([Task("math_verify", r["messages"][1]["content"], r["ground_truth"]) for r in rows])
-    assert all(v.right for v in verdicts), [r["messages"][1] for r, v in zip(rows, verdicts, strict=True) if not v.right]
+    assert all(v.right for v in verdicts), [
+        r["messages"][1] for r, v in zip(rows, verdicts, strict=True) if not v.right
+    ]
 
 
 def constraints_hold(rows):
@@ -123,8 +125,12 @@ def runs_in_plain_python(rows):
     for row in rows:
         block = re.search(r"```python\n(.*?)```", row["messages"][1]["content"], re.DOTALL)
         tasks.append([block[1], *json.loads(row["ground_truth"])["tests"]])
-    program = "import json, sys\nfor task in json.load(sys.stdin):\n    own = {}\n    for part in task: exec(part, own)\n"
-    done = subprocess.run([sys.executable, "-c", program], input=json.dumps(tasks), text=True, capture_output=True)
+    program = (
+        "import json, sys\nfor task in json.load(sys.stdin):\n    own = {}\n    for part in task: exec(part, own)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=json.dumps(tasks), text=True, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -201,10 +207,9 @@ def test_personas_that_say_nothing_but_who_they_are_make_rows_too(tmp_path):
 
 
 def test_languages_are_those_that_can_be_told_apart():
-    from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory, init_factory
+    from langdetect.detector_factory import init_factory
 
     init_factory()
-    assert DetectorFactory and PROFILES_DIRECTORY
     from langdetect.detector_factory import _factory
 
     assert set(LANGUAGES) <= set(_factory.get_lang_list())
