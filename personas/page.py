@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from tulu_data.pages import render
 from tulu_data.rows import Row
 from tulu_data.tables import printable
 
+BATCH = 1_000  # records that are read at once
+CURVE_ROWS = 20_000  # accepted rows that the curve is of
 MAX_ROWS = 5_000  # that the page holds; its counts are of all
 MAX_FAMILIES = 60  # that the page counts
 BINS = 24  # of a histogram
@@ -33,18 +37,48 @@ EVIDENCE = {
 
 
 def write_page(folder: Path, summary: Mapping[str, Any]) -> Path:
-    """Writes the run's page beside its records."""
-    records = pq.read_table(folder / RECORDS_FILE, columns=list(COLUMNS)).to_pylist()
+    """Writes the run's page beside its records, which are read a batch at a time."""
+    file = pq.ParquetFile(folder / RECORDS_FILE)
+    batches = file.iter_batches(batch_size=BATCH, columns=list(COLUMNS))
     path = folder / "page.html"
-    path.write_text(page(records, summary), encoding="utf-8", errors="replace")
+    path.write_text(page(chain.from_iterable(b.to_pylist() for b in batches), summary), "utf-8", errors="replace")
     return path
 
 
-def page(records: Sequence[Row], summary: Mapping[str, Any]) -> str:
-    """The page as HTML. It holds the first `MAX_ROWS` rows; its counts and curves are of all."""
-    rows = [_short(r) for r in records[:MAX_ROWS]]
-    data = {"rows": rows, "reasons": list(summary["rejected"]), "evidence": EVIDENCE}
-    return render("run", data=data, **_view(records, summary))
+def page(records: Iterable[Row], summary: Mapping[str, Any]) -> str:
+    """The page as HTML. It holds the first `MAX_ROWS` rows, and the curve of the first `CURVE_ROWS` that were accepted;
+    its counts are of all.
+    """
+    counted = _Counted()
+    for record in records:
+        counted.add(record)
+    data = {"rows": counted.rows, "reasons": list(summary["rejected"]), "evidence": EVIDENCE}
+    return render("run", data=data, **_view(counted, summary))
+
+
+@dataclass
+class _Counted:
+    """What the page needs of the records: the first as the script shows them, and numbers of all."""
+
+    total: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    prompt_words: list[int] = field(default_factory=list)
+    answer_words: list[int] = field(default_factory=list)
+    families: dict[str, list[int]] = field(default_factory=dict)  # → accepted, rejected
+
+    def add(self, record: Row) -> None:
+        self.total += 1
+        if len(self.rows) < MAX_ROWS:
+            self.rows.append(_short(record))
+        self.families.setdefault(_family(record) or "no family", [0, 0])[not record["accepted"]] += 1
+        if not record["accepted"]:
+            return
+        prompt = record["prompt"] or ""
+        self.prompt_words.append(len(prompt.split()))
+        self.answer_words.append(len(record["messages"][-1]["content"].split()))
+        if len(self.prompts) < CURVE_ROWS:
+            self.prompts.append(prompt)
 
 
 # ------------------------------------------------------------ what the script shows
@@ -93,8 +127,7 @@ def _readable(truth: str | None) -> str | None:
 # ------------------------------------------------------------ what the template shows
 
 
-def _view(records: Sequence[Row], summary: Mapping[str, Any]) -> dict[str, Any]:
-    accepted = [r for r in records if r["accepted"]]
+def _view(counted: _Counted, summary: Mapping[str, Any]) -> dict[str, Any]:
     total, name, skill = summary["records"], printable(summary["name"]), printable(summary["skill"])
     duplicates = sum(c for reason, c in summary["rejected"].items() if reason.endswith("duplicate prompt"))
     return {
@@ -102,11 +135,11 @@ def _view(records: Sequence[Row], summary: Mapping[str, Any]) -> dict[str, Any]:
         "crumb": printable(summary["version"] or summary["name"]),
         "sentence": _sentence(summary),
         "bars": _bars(summary),
-        "families": _families(records),
-        "curve": polyline(distinct_curve(r["prompt"] for r in accepted)),
+        "families": _families(counted.families),
+        "curve": polyline(distinct_curve(counted.prompts)),
         "words": [
-            ("Words of the prompts", histogram([len((r["prompt"] or "").split()) for r in accepted])),
-            ("Words of the answers", histogram([len(r["messages"][-1]["content"].split()) for r in accepted])),
+            ("Words of the prompts", histogram(counted.prompt_words)),
+            ("Words of the answers", histogram(counted.answer_words)),
         ],
         "duplicates": f"{duplicates:,} of {_counted(total, 'row')} ({_share(duplicates, total)})",
         "cost": _cost(summary),
@@ -115,8 +148,8 @@ def _view(records: Sequence[Row], summary: Mapping[str, Any]) -> dict[str, Any]:
             for name, value in summary.items()
             if name not in ("format", "rejected") and value not in (None, {}, [])
         ],
-        "held": min(len(records), MAX_ROWS),
-        "total": len(records),
+        "held": len(counted.rows),
+        "total": counted.total,
     }
 
 
@@ -143,11 +176,8 @@ def _bars(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _families(records: Sequence[Row]) -> list[tuple[str, int, int]]:
+def _families(counts: Mapping[str, Sequence[int]]) -> list[tuple[str, int, int]]:
     """The families with the most rows, with how many were accepted and rejected."""
-    counts: dict[str, list[int]] = {}
-    for record in records:
-        counts.setdefault(_family(record) or "no family", [0, 0])[not record["accepted"]] += 1
     most = sorted(counts.items(), key=lambda f: (-sum(f[1]), f[0]))
     return [(printable(family), kept, lost) for family, (kept, lost) in most[:MAX_FAMILIES]]
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tulu_data import read
@@ -62,10 +63,11 @@ def read_personas(
         name = source.removeprefix("hub:").partition("@")[0].partition("#")[0]
         license = license or next((v for k, v in HUB_LICENSES.items() if name.startswith(k)), None)  # noqa: A001
     found: dict[str, Persona] = {}
+    shown = source if source.startswith("hub:") else Path(source).name  # not where this machine keeps it
     for raw in records(source):
         if raw.problem is not None:
             raise InputError(f"{raw.place}: {raw.problem}")
-        persona = _persona(raw.record, raw.place, source, field, license)
+        persona = _persona(raw.record, raw.place, shown, field, license)
         found.setdefault(persona.id, persona)
     if not found:
         raise InputError(f"{source}: holds no personas")

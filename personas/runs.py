@@ -151,7 +151,10 @@ class _Summary:
         self.job = job
         self.records = self.accepted = self.waiting = 0
         self.reasons: dict[str, int] = {}
-        self.requests: dict[str, Mapping[str, Any]] = {}
+        self.met: set[bytes] = set()  # requests, which rows may share
+        self.prompt_tokens = self.completion_tokens = self.unpriced = 0
+        self.usd = 0.0
+        self.ignored: dict[str, int] = {}
 
     def add(self, kept: synth.Kept) -> None:
         self.waiting += kept.waiting
@@ -159,16 +162,24 @@ class _Summary:
             self.records += 1
             self.accepted += record["accepted"]
             for request in record["requests"]:
-                self.requests.setdefault(request["key"], request)
+                self._count(request)
         for reason, count in synth.reasons(kept.records).items():
             self.reasons[reason] = self.reasons.get(reason, 0) + count
 
+    def _count(self, request: Mapping[str, Any]) -> None:
+        key = bytes.fromhex(request["key"])
+        if key in self.met:
+            return
+        self.met.add(key)
+        self.prompt_tokens += request["prompt_tokens"] or 0
+        self.completion_tokens += request["completion_tokens"] or 0
+        self.usd += request["usd"] or 0.0
+        self.unpriced += request["usd"] is None
+        for name in request["ignored"]:
+            self.ignored[name] = self.ignored.get(name, 0) + 1
+
     def told(self) -> dict[str, Any]:
-        plan, paid = self.job.plan, list(self.requests.values())
-        ignored: dict[str, int] = {}
-        for request in paid:
-            for name in request["ignored"]:
-                ignored[name] = ignored.get(name, 0) + 1
+        plan = self.job.plan
         return {
             "format": "tulu-synth/1",
             "skill": plan.skill.name,
@@ -190,12 +201,12 @@ class _Summary:
             "accepted": self.accepted,
             "rejected": dict(sorted(self.reasons.items(), key=lambda r: (-r[1], r[0]))),
             "waiting": self.waiting,
-            "requests": len(paid),
-            "prompt_tokens": sum(r["prompt_tokens"] or 0 for r in paid),
-            "completion_tokens": sum(r["completion_tokens"] or 0 for r in paid),
-            "usd": sum(r["usd"] or 0.0 for r in paid),
-            "unpriced": sum(r["usd"] is None for r in paid),
-            "ignored": ignored,
+            "requests": len(self.met),
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "usd": self.usd,
+            "unpriced": self.unpriced,
+            "ignored": self.ignored,
             "version": None,
         }
 

@@ -608,7 +608,7 @@ def test_a_judge_pair_needs_a_judge_and_two_models(home):
         ({"of": "paired"}, "no source 'paired' to make them of"),
         ({"of": "asked", "methd": "relax"}, "sources.paired.pairs: methd: unknown key; did you mean 'method'?"),
         ({"of": "asked", "backend": {}}, "backend: names no way to ask a model; one of openai, vllm, or procedural"),
-        ({"of": "asked", "judge": {"model": "c"}}, "models, judge and on_policy are of the method judge, not of relax"),
+        ({"of": "asked", "judge": {"model": "c"}}, "judge: is of the method judge, not of relax; leave it out"),
         ({"of": "asked", "samples": 1}, "samples: "),
     ],
 )  # fmt: skip
