@@ -17,9 +17,6 @@ from tulu_data.commands.options import example, json_option, quiet_option, store
 if TYPE_CHECKING:
     from personas.runs import Job, Ran
 
-CHARS_PER_TOKEN = 4.0  # of English text, for an estimate before anything is asked
-ANSWER_TOKENS = 400  # of an answer whose longest length is not given, for the same estimate
-
 
 @click.command(epilog=example("tulu synth grade-math --n 20 --name word-problems"))
 @click.argument("skill", required=False)
@@ -181,6 +178,7 @@ def _list_skills(*, as_json: bool) -> None:
 
 
 def _show_plan(job: Job, *, as_json: bool) -> None:
+    from personas.planning import ANSWER_TOKENS, CHARS_PER_TOKEN
     from tulu_data.llm.request import Usage
     from tulu_data.tables import print_json, print_table
 

@@ -16,6 +16,8 @@ from personas.skill import Ask, Draft, Item, Skill, Talk, item_id
 from tulu_data.errors import UsageError, nearest
 from tulu_data.llm.request import Request
 
+CHARS_PER_TOKEN = 4.0  # of English text, for an estimate before anything is asked
+ANSWER_TOKENS = 400  # of an answer whose longest length is not given, for the same estimate
 PER_PERSONA = 10  # rows of one persona at most, unless more are allowed
 PROCEDURAL_VERSION = "1"  # raised when a procedure says something else for the same item
 

@@ -6,12 +6,15 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tulu_data.commands.model_options import model_options, plain
 from tulu_data.commands.options import example, json_option, quiet_option, store_option, workers_option
+
+if TYPE_CHECKING:
+    from personas.pairs.running import PairJob
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -197,24 +200,23 @@ def _name_of(source: str) -> str:
     return "".join(c if (c.isalnum() and c.isascii()) or c in "-_" else "-" for c in stem).strip("-") or "pairs"
 
 
-def _show_plan(job: Any, *, as_json: bool) -> None:
-    from personas.skill import Rejected
-    from tulu_data.tables import print_json
+def _show_plan(job: PairJob, *, as_json: bool) -> None:
+    from personas.pairs.estimate import estimate, first_request
+    from tulu_data.tables import print_json, print_table
 
-    first = None
-    for item in job.work.items():
-        try:
-            step = next(job.work.talk(item))
-        except Rejected:
-            continue
-        first = job.work.request(item, step.asks[0])
-        break
-    told = {"rows": job.work.n, "models": {route: spec.model for route, spec in job.work.models.items()}}
+    first, costs = first_request(job.work), estimate(job)
     if as_json:
-        print_json({"request": first.body if first else None, **told})
+        print_json({"request": first and first.body, "rows": job.work.n, "models": [c._asdict() for c in costs]})
         return
     if first is not None:
         click.echo("The first request:")
         print_json(first.body)
-    asked = ", ".join(f"{route or 'model'} {model}" for route, model in told["models"].items()) or "procedures"
-    click.echo(f"{job.work.n:,} rows of {job.of}; asked: {asked}")
+    rows = [
+        (c.route or "model", c.model, c.requests, c.prompt_tokens, c.completion_tokens, _money(c.usd)) for c in costs
+    ]
+    header = ["asked", "model", "requests", "prompt tokens, about", "completion tokens, about", "USD, about"]
+    print_table(f"\n{job.work.n:,} rows of {job.of}", header, rows or [("procedures", "-", 0, 0, 0, "0.00")])
+
+
+def _money(usd: float | None) -> str:
+    return "not known" if usd is None else f"{usd:,.2f}"

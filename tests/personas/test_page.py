@@ -230,7 +230,10 @@ def test_a_truth_is_the_verifier_s_whatever_it_looks_like():
 
 def test_rows_without_a_family_are_counted_by_their_constraints():
     rows = [record(0, constraints=CONSTRAINTS), record(1, constraints=CONSTRAINTS[:1]), record(2, reason="x")]
-    assert pages._families(rows) == [("1 constraint", 1, 0), ("3 constraints", 1, 0), ("no family", 0, 1)]
+    counted = pages._Counted()
+    for row in rows:
+        counted.add(row)
+    assert pages._families(counted.families) == [("1 constraint", 1, 0), ("3 constraints", 1, 0), ("no family", 0, 1)]
 
 
 # ------------------------------------------------------------ curves

@@ -545,8 +545,12 @@ def test_a_dry_run_shows_the_first_request_and_asks_nobody(home, serve):
     assert shown == {
         "request": {"model": "m", "messages": [{"role": "user", "content": first}]},
         "rows": 12,
-        "models": {"": "m"},
+        "models": [shown["models"][0]],
     }
+    cost = shown["models"][0]
+    assert (cost["model"], cost["requests"], cost["usd"]) == ("m", 12 * 4, None)
+    assert cost["completion_tokens"] == 48 * 400
+    assert 0 < cost["prompt_tokens"] < 48 * 300
     assert server.asked.total() == 0
 
 
@@ -559,7 +563,12 @@ def test_models_at_several_servers_are_named_on_one_command_line(home, serve):
             *("--dry-run", "--json"),
         )
     )
-    assert told["models"] == {"model-1": "org/a", "model-2": "b", "on-policy": "mine", "judge": "c@2"}
+    assert {c["route"]: (c["model"], c["requests"]) for c in told["models"]} == {
+        "model-1": ("org/a", told["rows"]),
+        "model-2": ("b", told["rows"]),
+        "on-policy": ("mine", told["rows"]),
+        "judge": ("c@2", 4 * told["rows"]),
+    }
     assert told["request"]["messages"] == [{"role": "user", "content": "Greet Bob."}]
     assert told["request"]["max_tokens"] == 99
     assert server.asked.total() == 0

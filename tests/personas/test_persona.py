@@ -310,7 +310,9 @@ def test_personas_of_texts_have_the_texts_as_parents(serve, tmp_path):
 def test_a_source_without_texts_is_refused_by_line(tmp_path):
     spec = ModelSpec(model="m")
     source = lines(tmp_path / "t.jsonl", {"text": "A"}, {"prompt": ""})
-    with pytest.raises(InputError, match=r"^t\.jsonl:2: no text; .*; name the field that holds it with --persona-field$"):
+    with pytest.raises(
+        InputError, match=r"^t\.jsonl:2: no text; .*; name the field that holds it with --persona-field$"
+    ):
         Expansion.of(source, spec, method="text")
     with pytest.raises(InputError, match=r"^t\.jsonl:1: no text; "):
         Expansion.of(source, spec, method="text", field="body")
