@@ -57,6 +57,11 @@ class Plan:
             raise UsageError(f"language {self.language!r}: the procedural backend writes English alone; name a --model")
         if self.model is None and self.skill.answer is None:
             raise UsageError(f"{self.skill.name}: has no procedure; name a --model")
+        if self.samples_asked < self.skill.least_samples:
+            least = self.skill.least_samples
+            raise UsageError(
+                f"{self.skill.name}: samples is {self.samples_asked}, and {least} must agree; ask for more"
+            )
         for name in self.options:
             if name not in self.skill.options:
                 known = nearest(name, self.skill.options, noun="option")

@@ -154,8 +154,9 @@ class Skill:
     """A kind of row.
 
     version: raised when the same item gives another row. stages: each template → its own placeholders. talk: how a row
-    comes about. draw: the parameters that a row starts from. samples: solutions that are asked for by default.
-    requests: samples → how many requests a row takes. options: what a user may set, by name, and what it means.
+    comes about. draw: the parameters that a row starts from. samples: solutions that are asked for by default; fewer
+    than least_samples prove nothing. requests: samples → how many requests a row takes. options: what a user may set,
+    by name, and what it means.
 
     Without a model: `families` are gone through in turn, or `make` gives a family's name and a row's task, and `answer`
     says at each stage what a model would have to say, `made_samples` times where it is asked for solutions.
@@ -171,6 +172,7 @@ class Skill:
     talk: Callable[[Item], Talk[Draft]]
     draw: Callable[[random.Random, Scene, Mapping[str, Any]], Any] | None = None
     samples: int = 1
+    least_samples: int = 1
     requests: Callable[[int], int] = lambda samples: 1 + samples
     options: Mapping[str, str] = field(default_factory=dict)
     families: Sequence[Family] = ()

@@ -50,7 +50,7 @@ def talk(item: Item) -> Talk[Draft]:
     replies = yield from ask(*(item.ask("solve", prompt=prompt, sample=i) for i in range(item.samples)))
     verdicts = yield from check(*(Task("code", r.text, asserts.truth) for r in replies))
     passing = [r for r, v in zip(replies, verdicts, strict=True) if v.right]
-    if len(passing) < min(LEAST_PASSING, item.samples):
+    if len(passing) < LEAST_PASSING:
         reasons = "; ".join(dict.fromkeys(v.reason for v in verdicts if not v.right))
         raise Rejected(
             "tests", f"{len(passing)} of {len(replies)} solutions pass: {reasons}", prompt=prompt, response=replies[0]
@@ -131,6 +131,7 @@ SKILL = Skill(
     talk=talk,
     requests=lambda samples: 2 + samples,
     samples=3,
+    least_samples=LEAST_PASSING,
     made_samples=LEAST_PASSING,
     families=families.FAMILIES,
     answer=answer,

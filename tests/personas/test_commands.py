@@ -98,6 +98,7 @@ def test_constraints_are_fixed_or_drawn_from():
         (["synth", "math", "--language", "de"], "the procedural backend writes English alone; name a --model"),
         (["synth", "math", "--language", "english", "--model", "m"], "language 'english' is unknown"),
         (["synth", "math", "--option", "progam=true"], "option 'progam' is unknown"),
+        (["synth", "code", "--samples", "1"], "code: samples is 1, and 2 must agree; ask for more"),
         (["synth", "math", "--option", "x"], "write it as KEY=JSON"),
         (["synth", "math", "--harmful"], "math: option 'harmful' is unknown"),
         (["synth", "safety", "--option", 'categories=["unsafe"]'], "harmful requests are made with --harmful alone"),
