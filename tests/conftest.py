@@ -273,3 +273,11 @@ def healthy(port):
             return response.status == 200
     except OSError:
         return False
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory):
+    """A random Llama with a tokenizer of bytes, as a folder."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    make_model(folder)
+    return folder

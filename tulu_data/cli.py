@@ -31,6 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "page": Entry("decontam.commands:page_command", "Write an audit as one HTML page."),
     "drop": Entry("decontam.commands:drop_command", "Publish a version without the rows an audit flagged."),
     "mix": Entry("tulu_data.commands.mix:command", "Mix versions by count, share, tokens or weight."),
+    "train": Entry("trainers.commands:train_command", "Fine-tune, or optimise preferences, on a mixture."),
     "show": Entry("tulu_data.commands.show:command", "Show the store, a version, its rows, or an audit."),
     "diff": Entry("tulu_data.commands.diff:command", "Compare two versions, row by row."),
     "verify": Entry("tulu_data.commands.verify:command", "Check that a version holds what its manifest says."),

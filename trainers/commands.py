@@ -1,0 +1,164 @@
+"""`tulu train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tulu_data.commands.options import example, json_option, quiet_option, store_option
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STAGES = {"sft": "trainers.sft", "dpo": "trainers.dpo"}
+BYTES_OF_A_PARAMETER = 16  # weight, gradient and two moments, in fp32
+
+
+@click.group(epilog=example("tulu train --help"))
+def train_command() -> None:
+    """Train a model on a mixture that was decontaminated."""
+
+
+def _options(command: F) -> F:
+    for option in (
+        json_option,
+        quiet_option,
+        store_option,
+        click.option("--allow-undecontaminated", "allow", metavar="REASON", help="Train all the same; it is recorded."),
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, in YAML."),
+        click.argument("recipe"),
+    ):
+        command = option(command)
+    return command
+
+
+def _output(command: F) -> F:
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option("-o", "--output", required=True, type=kind, help="Folder of the run.")(command)
+
+
+@train_command.command("sft", epilog=example("tulu train sft my-sft.yaml -o my-sft --set epochs=1"))
+@_options
+@_output
+def sft_command(**options: Any) -> None:
+    """Fine-tune on conversations. The same command goes on from the newest checkpoint, to the bit.
+
+    RECIPE is a file, or the name of a bundled one. A mixture that was not decontaminated against the recipe's suites is
+    refused with exit code 3.
+    """
+    _train("sft", options)
+
+
+@train_command.command("dpo", epilog=example("tulu train dpo my-dpo.yaml -o my-dpo"))
+@_options
+@_output
+def dpo_command(**options: Any) -> None:
+    """Optimise preferences on pairs: length-normalised DPO, plain DPO, or SimPO. Goes on, and refuses, as sft does."""
+    _train("dpo", options)
+
+
+@train_command.command("check", epilog=example("tulu train check my-sft.yaml"))
+@_options
+@click.option("--rows", type=click.IntRange(min=0), default=1, show_default=True, help="Rows shown with their masks.")
+def check_command(rows: int, **options: Any) -> None:
+    """Look before training: counts, lengths, steps, masks in colour, memory, decontamination. Nothing is trained."""
+    from tulu_data.progress import for_stderr
+    from tulu_data.store import Store
+    from tulu_data.tables import print_json, print_table
+
+    trainer, recipe = _load(None, options)
+    progress = for_stderr(quiet=options["quiet"])
+    prepared = trainer.prepare(recipe, Store(options["store_root"]), allow=options["allow"], progress=progress)
+    parameters = sum(p.numel() for p in prepared.engine.model.parameters())
+    told = {
+        **prepared.examples.counts(),
+        "steps": prepared.steps.total,
+        "parameters": parameters,
+        "bytes_of_weights_and_optimiser": parameters * BYTES_OF_A_PARAMETER,
+        "device": str(prepared.engine.device),
+        "data": prepared.cleared.told(),
+    }
+    if options["as_json"]:
+        print_json(told)
+        return
+    print_table(recipe.name, ["", ""], [(k.replace("_", " "), v) for k, v in told.items() if k != "data"])
+    cleared = prepared.cleared
+    click.echo(
+        f"not checked for decontamination: {cleared.override}"
+        if cleared.override
+        else f"decontaminated against {', '.join(cleared.suites)}"
+    )
+    for held in prepared.examples.kept[:rows]:
+        for side in held if recipe.stage == "dpo" else [held]:
+            click.echo(_coloured(prepared.engine.tokenizer, side))
+
+
+def _train(stage: str, options: Mapping[str, Any]) -> None:
+    from tulu_data.progress import for_stderr
+    from tulu_data.store import Store
+    from tulu_data.tables import print_json, print_table
+
+    trainer, recipe = _load(stage, options)
+    progress = for_stderr(quiet=options["quiet"])
+    trained = trainer.train(
+        recipe, Store(options["store_root"]), options["output"], allow=options["allow"], progress=progress
+    )
+    loss = trained.losses[-1] if trained.losses else None  # none where all steps were taken before
+    told = {"model": str(trained.model), "steps": trained.steps, "loss": loss}
+    if options["as_json"]:
+        print_json(told)
+        return
+    shown = "-" if loss is None else f"{loss:.4f}"
+    print_table(recipe.name, ["steps", "loss of the last", "model"], [(trained.steps, shown, told["model"])])
+
+
+def _load(stage: str | None, options: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The trainer of a stage (the recipe's own where None), and the recipe."""
+    from importlib import import_module
+
+    from trainers.opening import resolve
+    from tulu_data.errors import RecipeError, nearest
+    from tulu_data.recipe import set_key
+    from tulu_data.strict import load_yaml, validate
+
+    path = _found(options["recipe"])
+    data = load_yaml(path)
+    for override in options["overrides"]:
+        set_key(data, override)
+    own = data.get("stage")
+    if own not in STAGES:
+        raise RecipeError(f"{path}: stage: is {own!r}; {nearest(str(own), STAGES, noun='stage')}")
+    if stage is not None and own != stage:
+        raise RecipeError(f"{path}: stage: is {own!r}; run it with: tulu train {own} {path}")
+    trainer = import_module(STAGES[own])
+    recipe = validate(trainer.Recipe, data, str(path))
+    return trainer, recipe.model_copy(update={"model": resolve(recipe.model, path.parent)})
+
+
+def _found(recipe: str) -> Path:
+    """A recipe's file: as given, or the bundled one of that name."""
+    from tulu_data.errors import RecipeError, nearest
+    from tulu_data.recipe import BUNDLED
+
+    path = Path(recipe)
+    known = {p.stem: p for p in (BUNDLED / "training").glob("*.yaml")}
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        return path
+    if recipe not in known:
+        raise RecipeError(f"{recipe}: no such training recipe; {nearest(recipe, known, noun='recipe')}")
+    return known[recipe]
+
+
+def _coloured(tokenizer: Any, side: Any) -> str:
+    """A conversation with what is trained in green."""
+    from tulu_data.tables import printable
+
+    runs: list[tuple[bool, list[int]]] = []
+    for token, trained in zip(side.tokens, side.trainable, strict=True):
+        if not runs or runs[-1][0] != trained:
+            runs.append((trained, []))
+        runs[-1][1].append(token)
+    shown = ((trained, printable(tokenizer.decode(tokens))) for trained, tokens in runs)
+    return "".join(click.style(text, fg="green") if trained else click.style(text, dim=True) for trained, text in shown)

@@ -1,0 +1,314 @@
+"""Direct preference optimisation: configuration, loss, step, loop.
+
+A step trains on `batch` pairs, packed whole into rows of `pack_tokens` tokens without padding. The reference's
+log-probabilities are computed once, before training, and kept on disk. Tülu 3's values are the defaults: the
+length-normalised loss with β 5 (arXiv 2411.15124 §5, 8B).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from trainers import gate
+from trainers import loss as losses
+from trainers.attention import packed
+from trainers.chat import Example, encode, truncated
+from trainers.engine import Engine, Optimiser, Place, checkpoints
+from trainers.metrics import Metrics
+from trainers.opening import described, finish, open_model
+from trainers.packing import Steps, pack
+from tulu_data.errors import InputError, UsageError
+from tulu_data.manifest import canonical_json
+from tulu_data.progress import Progress, Silent
+from tulu_data.store import Store, Version
+from tulu_data.strict import Strict
+
+REFERENCE_FILE = "reference.npz"
+SHOWN = ("accuracy", "margin", "chosen_reward", "rejected_reward")
+
+
+class Recipe(Strict):
+    """A training on pairs."""
+
+    name: str
+    stage: Literal["dpo"]
+    model: str = Field(description="folder, or name in the hub's cache; the reference too")
+    mixture: str = Field(description="name, or name@version, of preference rows in the store")
+    suites: list[str] = Field(default_factory=list, description="that the mixture must have been audited against")
+    source: str = Field(default="", description="where the numbers are from")
+    seed: int = 123
+    batch: int = Field(default=128, ge=1, description="pairs of a step")
+    epochs: int = Field(default=1, ge=1)
+    max_length: int = Field(default=2_048, ge=2, description="tokens of a prompt with its answer; longer ones are cut")
+    pack_tokens: int | None = Field(default=None, ge=4, description="tokens of a packed row; else twice max_length")
+    turns: Literal["all", "last"] = Field(
+        default="all", description="assistant turns whose tokens count: it changes dpo_norm, and not dpo"
+    )
+    loss: Literal["dpo_norm", "dpo", "simpo"] = "dpo_norm"
+    beta: float = Field(default=5.0, gt=0)
+    gamma: float = Field(default=1.0, description="simpo: the margin")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    optimiser: Optimiser = Optimiser(learning_rate=5e-7, warmup=0.1)
+    place: Place = Place()
+    save_every: int = Field(default=200, ge=1, description="steps")
+
+    @property
+    def capacity(self) -> int:
+        """Tokens of a packed row."""
+        return self.pack_tokens or 2 * self.max_length
+
+
+class Pair(NamedTuple):
+    """The two conversations of a row, each the prompt with one answer."""
+
+    chosen: Example
+    rejected: Example
+
+    @property
+    def tokens(self) -> int:
+        """Of both."""
+        return len(self.chosen.tokens) + len(self.rejected.tokens)
+
+
+class Pairs(NamedTuple):
+    """A version's rows as pairs.
+
+    untrained, cut: rows left out for want of a trained token, and rows with an answer that lost its end.
+    """
+
+    kept: list[Pair]
+    untrained: int
+    cut: int
+
+    def counts(self) -> dict[str, int]:
+        """For people and metrics."""
+        longest = max((max(len(p.chosen.tokens), len(p.rejected.tokens)) for p in self.kept), default=0)
+        told = {"examples": len(self.kept), "left_out": self.untrained, "cut": self.cut, "longest": longest}
+        trained = sum(p.chosen.trained + p.rejected.trained for p in self.kept)
+        return {**told, "tokens": sum(p.tokens for p in self.kept), "trained_tokens": trained}
+
+
+class Trained(NamedTuple):
+    """What a training came to. accuracies: share of a step's pairs whose chosen answer has the higher reward."""
+
+    model: Path
+    steps: int
+    losses: list[float]
+    accuracies: list[float]
+
+
+class Prepared(NamedTuple):
+    """Everything a training needs, found to be in order before the first step."""
+
+    recipe: Recipe
+    version: Version
+    cleared: gate.Cleared
+    engine: Engine
+    examples: Pairs
+    steps: Steps
+    digest: str
+
+
+def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress: Progress | None = None) -> Prepared:
+    """Opens the data and the model; errors as in `sft.prepare`."""
+    if recipe.capacity < 2 * recipe.max_length:
+        raise UsageError(
+            f"pack_tokens is {recipe.capacity:,}, and a pair may have twice max_length, {2 * recipe.max_length:,}; "
+            "raise the one or lower the other"
+        )
+    version = store.open(recipe.mixture)
+    cleared = gate.clear(version, recipe.suites, allow=allow, progress=progress)
+    torch.manual_seed(recipe.seed)
+    model, tokenizer = open_model(recipe.model, longest=recipe.max_length)
+    pairs = pairs_of(version, tokenizer, recipe, progress=progress)
+    steps = Steps(len(pairs.kept), recipe.batch, recipe.epochs, recipe.seed)
+    if not steps.total:
+        raise UsageError(
+            f"batch is {recipe.batch:,}, and {recipe.epochs:,} × {len(pairs.kept):,} pairs fill none; lower it"
+        )
+    engine = Engine(model, tokenizer, recipe.optimiser, recipe.place, steps.total)
+    told = recipe.model_dump(mode="json", exclude={"place", "save_every", "name", "source"})
+    digest = sha256(canonical_json({**told, "data": version.digest})).hexdigest()[:16]
+    return Prepared(recipe, version, cleared, engine, pairs, steps, digest)
+
+
+def pairs_of(version: Version, tokenizer: Any, recipe: Recipe, *, progress: Progress | None = None) -> Pairs:
+    """The rows of a preference version as pairs; one without a trained token in either answer is left out."""
+    if version.kind != "preference":
+        raise InputError(f"{version.ref}: holds {version.kind} rows; this trains on preference rows")
+    kept: list[Pair] = []
+    untrained = cut = 0
+    with (progress or Silent()).task(f"tokenize {version.name}", version.rows) as advance:
+        for batch in version.batches(["messages", "chosen", "rejected"]):
+            for row in batch.to_pylist():
+                sides = [encode(tokenizer, row["messages"] + row[side], turns=recipe.turns) for side in SIDES]
+                cut += any(len(s.tokens) > recipe.max_length for s in sides)
+                pair = Pair(*(truncated(s, recipe.max_length) for s in sides))
+                if pair.chosen.trained and pair.rejected.trained:
+                    kept.append(pair)
+                else:
+                    untrained += 1
+            advance(len(batch))
+    if not kept:
+        raise InputError(f"{version.ref}: no row has trained tokens in both answers; raise max_length")
+    return Pairs(kept, untrained, cut)
+
+
+SIDES = ("chosen", "rejected")
+
+
+# ------------------------------------------------------------ log-probabilities
+
+
+class Sums(NamedTuple):
+    """Summed log-probabilities of the trained tokens, and how many they are: `(pairs,)` each."""
+
+    chosen: torch.Tensor
+    rejected: torch.Tensor
+    chosen_tokens: torch.Tensor
+    rejected_tokens: torch.Tensor
+
+
+def sums_of(engine: Engine, pairs: Sequence[Pair]) -> Sums:
+    """The pairs in one packed row: chosen, rejected, chosen, …"""
+    sides = [side for pair in pairs for side in pair]
+    row = packed([s.tokens for s in sides], engine.device)
+    trainable = torch.tensor([t and i > 0 for s in sides for i, t in enumerate(s.trainable)], device=engine.device)
+    hidden = engine.model.base_model(**row.arguments).last_hidden_state[0]
+    nll = losses.token_nll(hidden, engine.model.get_output_embeddings().weight, row.tokens[0], trainable)
+    sums = -losses.segment_sums(nll, trainable, row.starts)
+    counts = torch.tensor([s.trained for s in sides], device=engine.device)
+    return Sums(sums[0::2], sums[1::2], counts[0::2], counts[1::2])
+
+
+class Reference(NamedTuple):
+    """The reference's summed log-probabilities: `(pairs,)` each, in the order of the pairs."""
+
+    chosen: torch.Tensor
+    rejected: torch.Tensor
+
+
+def reference_of(prepared: Prepared, folder: Path, *, progress: Progress | None = None) -> Reference | None:
+    """What the untrained model says of every pair, from `folder` where it was computed before; None for simpo.
+
+    Kept under the digests of the weights, the data and the settings that decide it.
+    """
+    if prepared.recipe.loss == "simpo":
+        return None
+    recipe, engine = prepared.recipe, prepared.engine
+    told = {"model": weights_digest(engine.model), "data": prepared.version.digest, "max_length": recipe.max_length}
+    name = sha256(canonical_json({**told, "turns": recipe.turns, "dtype": recipe.place.dtype})).hexdigest()[:16]
+    path = folder / f"{name}-{REFERENCE_FILE}"
+    if path.exists():
+        kept = np.load(path)
+        return Reference(torch.from_numpy(kept["chosen"]), torch.from_numpy(kept["rejected"]))
+    found = live_reference(prepared, progress=progress)
+    part = path.with_suffix(".part.npz")
+    np.savez(part, chosen=found.chosen.numpy(), rejected=found.rejected.numpy())
+    part.rename(path)
+    return found
+
+
+def live_reference(prepared: Prepared, *, progress: Progress | None = None) -> Reference:
+    """What the model as it stands says of every pair."""
+    engine, pairs = prepared.engine, prepared.examples.kept
+    chosen, rejected = torch.empty(len(pairs)), torch.empty(len(pairs))
+    engine.model.eval()
+    with torch.no_grad(), (progress or Silent()).task("reference", len(pairs)) as advance:
+        for held in pack([p.tokens for p in pairs], prepared.recipe.capacity):
+            with engine.computing():
+                sums = sums_of(engine, [pairs[i] for i in held])
+            chosen[held], rejected[held] = sums.chosen.float().cpu(), sums.rejected.float().cpu()
+            advance(len(held))
+    engine.model.train()
+    return Reference(chosen, rejected)
+
+
+def weights_digest(model: Any) -> str:
+    """sha256 over the weights, in hex."""
+    h = sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        h.update(name.encode())
+        h.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return h.hexdigest()
+
+
+# ------------------------------------------------------------ the step and the loop
+
+
+def preference(recipe: Recipe, sums: Sums, reference: Reference | None) -> losses.Preference:
+    """The recipe's loss of some pairs."""
+    if reference is None:
+        means = (sums.chosen / sums.chosen_tokens, sums.rejected / sums.rejected_tokens)
+        return losses.simpo(*means, beta=recipe.beta, gamma=recipe.gamma)
+    beta, smoothing = recipe.beta, recipe.label_smoothing
+    logps = (sums.chosen, sums.rejected, reference.chosen.to(sums.chosen), reference.rejected.to(sums.rejected))
+    if recipe.loss == "dpo":
+        return losses.dpo(*logps, beta=beta, label_smoothing=smoothing)
+    counts = (sums.chosen_tokens, sums.rejected_tokens)
+    return losses.dpo_norm(*logps, *counts, beta=beta, label_smoothing=smoothing)
+
+
+def micro_batches(
+    prepared: Prepared, indices: Sequence[int], reference: Reference | None, told: dict[str, float]
+) -> Iterator[Callable[[], torch.Tensor]]:
+    """A step's pairs in packed rows; what they come to is added up in `told`."""
+    pairs = [prepared.examples.kept[i] for i in indices]
+    for held in pack([p.tokens for p in pairs], prepared.recipe.capacity):
+        at = [indices[i] for i in held]
+        own = None if reference is None else Reference(reference.chosen[at], reference.rejected[at])
+        yield partial(row_loss, prepared, [pairs[i] for i in held], own, len(pairs), told)
+
+
+def row_loss(
+    prepared: Prepared, pairs: Sequence[Pair], reference: Reference | None, batch: int, told: dict[str, float]
+) -> torch.Tensor:
+    """What one packed row adds to a step of `batch` pairs: the mean over pairs is minimised."""
+    found = preference(prepared.recipe, sums_of(prepared.engine, pairs), reference)
+    chosen, rejected = found.chosen_rewards.detach(), found.rejected_rewards.detach()
+    values = ((chosen > rejected).float(), chosen - rejected, chosen, rejected)
+    for name, value in zip(SHOWN, values, strict=True):
+        told[name] = told.get(name, 0.0) + float(value.sum()) / batch
+    return found.losses.sum() / batch
+
+
+def train(
+    recipe: Recipe,
+    store: Store,
+    output: Path,
+    *,
+    allow: str | None = None,
+    progress: Progress | None = None,
+    until: int | None = None,
+) -> Trained:
+    """Trains, from the newest checkpoint in `output` where there is one; see `sft.train`."""
+    progress = progress or Silent()
+    prepared = prepare(recipe, store, allow=allow, progress=progress)
+    engine, steps = prepared.engine, prepared.steps
+    output.mkdir(parents=True, exist_ok=True)
+    facts = described(prepared)
+    reference = reference_of(prepared, output, progress=progress)
+    found = checkpoints(output)
+    step = engine.load(found[-1], prepared.digest) if found else 0
+    last = min(until or steps.total, steps.total)
+    lines: list[Mapping[str, float]] = []
+    with Metrics(output, step) as metrics, progress.task(f"dpo {recipe.name}", last - step) as advance:
+        for number in range(step, last):
+            indices, told = steps.examples(number), dict[str, float]()
+            done = engine.step(number, micro_batches(prepared, indices, reference, told))
+            tokens = sum(prepared.examples.kept[i].tokens for i in indices)
+            rate = {"grad_norm": done.grad_norm, "learning_rate": done.learning_rate}
+            lines.append(metrics.write(number, tokens, loss=done.loss, **told, **rate))
+            advance(1)
+            if (number + 1) % recipe.save_every == 0 or number + 1 == last:
+                engine.save(output, number + 1, facts)
+    model = finish(output, prepared, facts)
+    return Trained(model, last, [x["loss"] for x in lines], [x["accuracy"] for x in lines])
