@@ -12,7 +12,7 @@ from tulu_data.commands.options import example, json_option, quiet_option, store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-STAGES = {"sft": "trainers.sft", "dpo": "trainers.dpo"}
+STAGES = {"sft": "trainers.sft", "dpo": "trainers.dpo", "reward": "trainers.reward"}
 BYTES_OF_A_PARAMETER = 16  # weight, gradient and two moments, in fp32
 
 
@@ -59,6 +59,14 @@ def dpo_command(**options: Any) -> None:
     _train("dpo", options)
 
 
+@train_command.command("reward", epilog=example("tulu train reward my-reward.yaml -o my-reward"))
+@_options
+@_output
+def reward_command(**options: Any) -> None:
+    """Train a reward model on pairs (Bradley-Terry). Goes on, and refuses, as sft does."""
+    _train("reward", options)
+
+
 @train_command.command("check", epilog=example("tulu train check my-sft.yaml"))
 @_options
 @click.option("--rows", type=click.IntRange(min=0), default=1, show_default=True, help="Rows shown with their masks.")
@@ -91,7 +99,7 @@ def check_command(rows: int, **options: Any) -> None:
         else f"decontaminated against {', '.join(cleared.suites)}"
     )
     for held in prepared.examples.kept[:rows]:
-        for side in held if recipe.stage == "dpo" else [held]:
+        for side in [held] if recipe.stage == "sft" else held:
             click.echo(_coloured(prepared.engine.tokenizer, side))
 
 

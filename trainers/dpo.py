@@ -7,7 +7,7 @@ length-normalised loss with β 5 (arXiv 2411.15124 §5, 8B).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -20,12 +20,12 @@ from pydantic import Field
 from trainers import gate
 from trainers import loss as losses
 from trainers.attention import packed
-from trainers.chat import Example, encode, truncated
-from trainers.engine import Engine, Optimiser, Place, checkpoints
-from trainers.metrics import Metrics
-from trainers.opening import described, finish, open_model
+from trainers.engine import Engine, Optimiser, Place
+from trainers.looping import Batch, loop
+from trainers.opening import open_model
 from trainers.packing import Steps, pack
-from tulu_data.errors import InputError, UsageError
+from trainers.pairs import Pair, Pairs, pairs_of
+from tulu_data.errors import UsageError
 from tulu_data.manifest import canonical_json
 from tulu_data.progress import Progress, Silent
 from tulu_data.store import Store, Version
@@ -66,36 +66,6 @@ class Recipe(Strict):
         return self.pack_tokens or 2 * self.max_length
 
 
-class Pair(NamedTuple):
-    """The two conversations of a row, each the prompt with one answer."""
-
-    chosen: Example
-    rejected: Example
-
-    @property
-    def tokens(self) -> int:
-        """Of both."""
-        return len(self.chosen.tokens) + len(self.rejected.tokens)
-
-
-class Pairs(NamedTuple):
-    """A version's rows as pairs.
-
-    untrained, cut: rows left out for want of a trained token, and rows with an answer that lost its end.
-    """
-
-    kept: list[Pair]
-    untrained: int
-    cut: int
-
-    def counts(self) -> dict[str, int]:
-        """For people and metrics."""
-        longest = max((max(len(p.chosen.tokens), len(p.rejected.tokens)) for p in self.kept), default=0)
-        told = {"examples": len(self.kept), "left_out": self.untrained, "cut": self.cut, "longest": longest}
-        trained = sum(p.chosen.trained + p.rejected.trained for p in self.kept)
-        return {**told, "tokens": sum(p.tokens for p in self.kept), "trained_tokens": trained}
-
-
 class Trained(NamedTuple):
     """What a training came to. accuracies: share of a step's pairs whose chosen answer has the higher reward."""
 
@@ -128,7 +98,7 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
     cleared = gate.clear(version, recipe.suites, allow=allow, progress=progress)
     torch.manual_seed(recipe.seed)
     model, tokenizer = open_model(recipe.model, longest=recipe.max_length)
-    pairs = pairs_of(version, tokenizer, recipe, progress=progress)
+    pairs = pairs_of(version, tokenizer, max_length=recipe.max_length, turns=recipe.turns, progress=progress)
     steps = Steps(len(pairs.kept), recipe.batch, recipe.epochs, recipe.seed)
     if not steps.total:
         raise UsageError(
@@ -138,31 +108,6 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
     told = recipe.model_dump(mode="json", exclude={"place", "save_every", "name", "source"})
     digest = sha256(canonical_json({**told, "data": version.digest})).hexdigest()[:16]
     return Prepared(recipe, version, cleared, engine, pairs, steps, digest)
-
-
-def pairs_of(version: Version, tokenizer: Any, recipe: Recipe, *, progress: Progress | None = None) -> Pairs:
-    """The rows of a preference version as pairs; one without a trained token in either answer is left out."""
-    if version.kind != "preference":
-        raise InputError(f"{version.ref}: holds {version.kind} rows; this trains on preference rows")
-    kept: list[Pair] = []
-    untrained = cut = 0
-    with (progress or Silent()).task(f"tokenize {version.name}", version.rows) as advance:
-        for batch in version.batches(["messages", "chosen", "rejected"]):
-            for row in batch.to_pylist():
-                sides = [encode(tokenizer, row["messages"] + row[side], turns=recipe.turns) for side in SIDES]
-                cut += any(len(s.tokens) > recipe.max_length for s in sides)
-                pair = Pair(*(truncated(s, recipe.max_length) for s in sides))
-                if pair.chosen.trained and pair.rejected.trained:
-                    kept.append(pair)
-                else:
-                    untrained += 1
-            advance(len(batch))
-    if not kept:
-        raise InputError(f"{version.ref}: no row has trained tokens in both answers; raise max_length")
-    return Pairs(kept, untrained, cut)
-
-
-SIDES = ("chosen", "rejected")
 
 
 # ------------------------------------------------------------ log-probabilities
@@ -292,23 +237,14 @@ def train(
     """Trains, from the newest checkpoint in `output` where there is one; see `sft.train`."""
     progress = progress or Silent()
     prepared = prepare(recipe, store, allow=allow, progress=progress)
-    engine, steps = prepared.engine, prepared.steps
     output.mkdir(parents=True, exist_ok=True)
-    facts = described(prepared)
     reference = reference_of(prepared, output, progress=progress)
-    found = checkpoints(output)
-    step = engine.load(found[-1], prepared.digest) if found else 0
-    last = min(until or steps.total, steps.total)
-    lines: list[Mapping[str, float]] = []
-    with Metrics(output, step) as metrics, progress.task(f"dpo {recipe.name}", last - step) as advance:
-        for number in range(step, last):
-            indices, told = steps.examples(number), dict[str, float]()
-            done = engine.step(number, micro_batches(prepared, indices, reference, told))
-            tokens = sum(prepared.examples.kept[i].tokens for i in indices)
-            rate = {"grad_norm": done.grad_norm, "learning_rate": done.learning_rate}
-            lines.append(metrics.write(number, tokens, loss=done.loss, **told, **rate))
-            advance(1)
-            if (number + 1) % recipe.save_every == 0 or number + 1 == last:
-                engine.save(output, number + 1, facts)
-    model = finish(output, prepared, facts)
+
+    def batch_of(step: int) -> Batch:
+        indices, told = prepared.steps.examples(step), dict[str, float]()
+        tokens = sum(prepared.examples.kept[i].tokens for i in indices)
+        rows = micro_batches(prepared, indices, reference, told)
+        return Batch(rows, tokens, lambda done: {"loss": done.loss, **told})
+
+    model, last, lines = loop(prepared, output, batch_of, progress=progress, until=until)
     return Trained(model, last, [x["loss"] for x in lines], [x["accuracy"] for x in lines])

@@ -26,8 +26,10 @@ class Opened(NamedTuple):
     tokenizer: Any
 
 
-def open_model(name: str, *, longest: int = 0, attention_name: str = attention.NAME) -> Opened:
+def open_model(name: str, *, longest: int = 0, kind: Any = None, **given: Any) -> Opened:
     """A model from a folder or the hub's cache, for sequences of up to `longest` tokens.
+
+    kind: one of transformers' Auto classes, else for causal language models; given: what else it is opened with.
 
     `InputError` in one line where it cannot be used, `UsageError` where it has too few positions.
     """
@@ -39,7 +41,8 @@ def open_model(name: str, *, longest: int = 0, attention_name: str = attention.N
     attention.register()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, attn_implementation=attention_name)
+        how = {"dtype": torch.float32, "attn_implementation": attention.NAME, **given}
+        model = (kind or AutoModelForCausalLM).from_pretrained(name, **how)
     except (OSError, ValueError, KeyError) as e:
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise InputError(f"model {name}: cannot be opened ({reason}); name a folder or a cached model") from None

@@ -18,11 +18,11 @@ from pydantic import Field
 from trainers import gate
 from trainers.attention import packed
 from trainers.chat import Example
-from trainers.engine import Engine, Optimiser, Place, Stepped, checkpoints
+from trainers.engine import Engine, Optimiser, Place, Stepped
+from trainers.looping import Batch, loop
 from trainers.loss import Reduction, token_nll
 from trainers.loss import sft as sft_loss
-from trainers.metrics import Metrics
-from trainers.opening import Examples, described, examples_of, finish, open_model
+from trainers.opening import Examples, examples_of, open_model
 from trainers.packing import Steps, pack
 from tulu_data.errors import UsageError
 from tulu_data.manifest import canonical_json
@@ -138,35 +138,20 @@ def train(
     """
     progress = progress or Silent()
     prepared = prepare(recipe, store, allow=allow, progress=progress)
-    engine, steps = prepared.engine, prepared.steps
     output.mkdir(parents=True, exist_ok=True)
-    facts = described(prepared)
-    found = checkpoints(output)
-    step = engine.load(found[-1], prepared.digest) if found else 0
-    if found:
-        progress.note(f"goes on from {found[-1]}")
-    last = min(until or steps.total, steps.total)
-    losses: list[float] = []
-    with Metrics(output, step) as metrics, progress.task(f"sft {recipe.name}", last - step) as advance:
-        for number in range(step, last):
-            examples = [prepared.examples.kept[i] for i in steps.examples(number)]
-            done = engine.step(number, micro_batches(prepared, examples))
-            per_token = _per_token(done, recipe.loss, examples)
-            metrics.write(
-                number,
-                sum(len(e.tokens) for e in examples),
-                loss=per_token,
-                grad_norm=done.grad_norm,
-                learning_rate=done.learning_rate,
-            )
-            losses.append(per_token)
-            advance(1)
-            if (number + 1) % recipe.save_every == 0 or number + 1 == last:
-                engine.save(output, number + 1, facts)
-    return Trained(finish(output, prepared, facts), last, losses)
+
+    def batch_of(step: int) -> Batch:
+        examples = [prepared.examples.kept[i] for i in prepared.steps.examples(step)]
+        tokens = sum(len(e.tokens) for e in examples)
+        return Batch(
+            micro_batches(prepared, examples), tokens, lambda done: {"loss": per_token(done, recipe.loss, examples)}
+        )
+
+    model, steps, lines = loop(prepared, output, batch_of, progress=progress, until=until)
+    return Trained(model, steps, [line["loss"] for line in lines])
 
 
-def _per_token(done: Stepped, reduction: Reduction, examples: Sequence[Example]) -> float:
+def per_token(done: Stepped, reduction: Reduction, examples: Sequence[Example]) -> float:
     """A step's loss as the mean over its trained tokens, whatever was minimised: comparable between runs."""
     if reduction == "token_mean":
         return done.loss

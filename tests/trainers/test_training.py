@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from trainers import dpo, sft
+from trainers import dpo, reward, sft
 from trainers.engine import Optimiser, Place, checkpoints, learning_rate
 from tulu_data.cli import cli
 from tulu_data.errors import GateError, InputError, RecipeError, StoreError, TuluError, UsageError
@@ -57,13 +57,11 @@ def store(tmp_path):
 
 def recipe(stage, base, **given):
     common = {"name": "toy", "stage": stage, "model": str(base), "suites": ["toy"], "optimiser": FAST}
-    own = {"sft": {"mixture": "sums", "max_length": 64}, "dpo": {"mixture": "pairs", "max_length": 64}}[stage]
-    return {"sft": sft, "dpo": dpo}[stage].Recipe(
-        **{**common, "batch": 16, "epochs": 1, "save_every": 2, **own, **given}
-    )
+    own = {"mixture": "sums" if stage == "sft" else "pairs", "max_length": 64}
+    return TRAINERS[stage].Recipe(**{**common, "batch": 16, "epochs": 1, "save_every": 2, **own, **given})
 
 
-TRAINERS = {"sft": sft, "dpo": dpo}
+TRAINERS = {"sft": sft, "dpo": dpo, "reward": reward}
 
 
 def run(stage, store, base, output, *, until=None, allow=None, **given):
@@ -170,7 +168,7 @@ def test_the_schedule_rises_and_falls_in_straight_lines():
 # ------------------------------------------------------------ stopping and going on
 
 
-@pytest.mark.parametrize(("stage", "stops"), [("sft", (1, 3)), ("dpo", (2, 3))])
+@pytest.mark.parametrize(("stage", "stops"), [("sft", (1, 3)), ("dpo", (2, 3)), ("reward", (3,))])
 def test_a_training_that_was_stopped_goes_on_to_the_bit(store, tiny_llama, tmp_path, stage, stops):
     whole = run(stage, store, tiny_llama, tmp_path / "whole")
     for stop in stops:
@@ -227,6 +225,23 @@ def test_a_damaged_checkpoint_is_named(store, tiny_llama, tmp_path):
 
 
 # ------------------------------------------------------------ it learns
+
+
+def test_a_reward_model_scores_the_chosen_answer_higher_and_is_a_plain_classifier(store, tiny_llama, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    trained = run("reward", store, tiny_llama, tmp_path / "reward", epochs=14)
+    assert trained.losses[0] == pytest.approx(0.69, abs=0.15)
+    assert sum(trained.accuracies[-10:]) / 10 >= 0.9
+    prepared = reward.prepare(recipe("reward", trained.model), store)
+    pair = prepared.examples.kept[0]
+    with torch.no_grad():
+        packed = reward.scores_of(prepared.engine, [*prepared.examples.kept[1], *pair])[2:]
+    model, tokenizer = (x.from_pretrained(trained.model) for x in (AutoModelForSequenceClassification, AutoTokenizer))
+    assert tokenizer.pad_token_id == model.config.pad_token_id
+    with torch.no_grad():
+        alone = [float(model(input_ids=torch.tensor([side.tokens])).logits) for side in pair]
+    assert packed.tolist() == pytest.approx(alone, abs=1e-4)  # its own head was kept, and the score is read at the end
 
 
 def test_sft_lowers_the_loss_and_dpo_tells_the_pairs_apart(store, tiny_llama, tmp_path):

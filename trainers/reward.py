@@ -1,0 +1,167 @@
+"""Reward model: configuration, loss, step, loop.
+
+A language model's body with a score for each conversation, read at its last token; the chosen one of a pair should have
+the higher (Bradley-Terry). Tülu 3's values are the defaults (arXiv 2411.15124 §6). The value network of PPO starts from
+such a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+
+from trainers import gate
+from trainers.attention import packed
+from trainers.chat import Example
+from trainers.engine import Engine, Optimiser, Place
+from trainers.looping import Batch, loop
+from trainers.loss import bradley_terry
+from trainers.opening import Opened, open_model
+from trainers.packing import Steps, pack
+from trainers.pairs import Pair, Pairs, pairs_of
+from tulu_data.errors import UsageError
+from tulu_data.manifest import canonical_json
+from tulu_data.progress import Progress, Silent
+from tulu_data.store import Store, Version
+from tulu_data.strict import Strict
+
+
+class Recipe(Strict):
+    """A training on pairs."""
+
+    name: str
+    stage: Literal["reward"]
+    model: str = Field(description="folder, or name in the hub's cache")
+    mixture: str = Field(description="name, or name@version, of preference rows in the store")
+    suites: list[str] = Field(default_factory=list, description="that the mixture must have been audited against")
+    source: str = Field(default="", description="where the numbers are from")
+    seed: int = 123
+    batch: int = Field(default=256, ge=1, description="pairs of a step")
+    epochs: int = Field(default=1, ge=1)
+    max_length: int = Field(default=2_048, ge=2, description="tokens of a prompt with its answer; longer ones are cut")
+    pack_tokens: int | None = Field(default=None, ge=4, description="tokens of a packed row; else twice max_length")
+    optimiser: Optimiser = Optimiser(learning_rate=3e-6, warmup=0.0)
+    place: Place = Place()
+    save_every: int = Field(default=200, ge=1, description="steps")
+
+    @property
+    def capacity(self) -> int:
+        """Tokens of a packed row."""
+        return self.pack_tokens or 2 * self.max_length
+
+
+class Trained(NamedTuple):
+    """What a training came to. accuracies: share of a step's pairs whose chosen answer has the higher score."""
+
+    model: Path
+    steps: int
+    losses: list[float]
+    accuracies: list[float]
+
+
+class Prepared(NamedTuple):
+    """Everything a training needs, found to be in order before the first step."""
+
+    recipe: Recipe
+    version: Version
+    cleared: gate.Cleared
+    engine: Engine
+    examples: Pairs
+    steps: Steps
+    digest: str
+
+
+def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress: Progress | None = None) -> Prepared:
+    """Opens the data and the model; errors as in `sft.prepare`."""
+    if recipe.capacity < 2 * recipe.max_length:
+        raise UsageError(
+            f"pack_tokens is {recipe.capacity:,}, and a pair may have twice max_length, {2 * recipe.max_length:,}; "
+            "raise the one or lower the other"
+        )
+    version = store.open(recipe.mixture)
+    cleared = gate.clear(version, recipe.suites, allow=allow, progress=progress)
+    torch.manual_seed(recipe.seed)
+    model, tokenizer = open_scorer(recipe.model, longest=recipe.max_length)
+    pairs = pairs_of(version, tokenizer, max_length=recipe.max_length, progress=progress)
+    steps = Steps(len(pairs.kept), recipe.batch, recipe.epochs, recipe.seed)
+    if not steps.total:
+        raise UsageError(
+            f"batch is {recipe.batch:,}, and {recipe.epochs:,} × {len(pairs.kept):,} pairs fill none; lower it"
+        )
+    engine = Engine(model, tokenizer, recipe.optimiser, recipe.place, steps.total)
+    told = recipe.model_dump(mode="json", exclude={"place", "save_every", "name", "source"})
+    digest = sha256(canonical_json({**told, "data": version.digest})).hexdigest()[:16]
+    return Prepared(recipe, version, cleared, engine, pairs, steps, digest)
+
+
+def open_scorer(name: str, *, longest: int) -> Opened:
+    """A model with a score in place of its words.
+
+    A head that a language model has not is drawn with a standard deviation of 1/√(size + 1), as the released code has
+    it; a reward model keeps its own.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    opened = open_model(name, longest=longest, kind=AutoModelForSequenceClassification, num_labels=1)
+    model = opened.model
+    model.config.pad_token_id = opened.tokenizer.pad_token_id
+    classified = any("SequenceClassification" in a for a in AutoConfig.from_pretrained(name).architectures or ())
+    if not classified:
+        torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
+    return opened
+
+
+def scores_of(engine: Engine, sides: Sequence[Example]) -> torch.Tensor:
+    """The score of each conversation, read at its last token: `(conversations,)`, fp32."""
+    row = packed([s.tokens for s in sides], engine.device)
+    hidden = engine.model.base_model(**row.arguments).last_hidden_state[0]
+    ends = row.starts[1:].long() - 1
+    scores: torch.Tensor = hidden[ends] @ engine.model.score.weight.T
+    return scores.float().squeeze(1)
+
+
+def micro_batches(
+    prepared: Prepared, pairs: Sequence[Pair], told: dict[str, float]
+) -> Iterator[Callable[[], torch.Tensor]]:
+    """A step's pairs in packed rows; what they come to is added up in `told`."""
+    for held in pack([p.tokens for p in pairs], prepared.recipe.capacity):
+        yield partial(row_loss, prepared.engine, [pairs[i] for i in held], len(pairs), told)
+
+
+def row_loss(engine: Engine, pairs: Sequence[Pair], batch: int, told: dict[str, float]) -> torch.Tensor:
+    """What one packed row adds to a step of `batch` pairs: the mean over pairs is minimised."""
+    scores = scores_of(engine, [side for pair in pairs for side in pair])
+    chosen, rejected = scores[0::2], scores[1::2]
+    values = {"accuracy": (chosen > rejected).float(), "chosen_score": chosen, "rejected_score": rejected}
+    for name, value in values.items():
+        told[name] = told.get(name, 0.0) + float(value.detach().sum()) / batch
+    return bradley_terry(chosen, rejected).sum() / batch
+
+
+def train(
+    recipe: Recipe,
+    store: Store,
+    output: Path,
+    *,
+    allow: str | None = None,
+    progress: Progress | None = None,
+    until: int | None = None,
+) -> Trained:
+    """Trains, from the newest checkpoint in `output` where there is one; see `sft.train`."""
+    progress = progress or Silent()
+    prepared = prepare(recipe, store, allow=allow, progress=progress)
+    output.mkdir(parents=True, exist_ok=True)
+
+    def batch_of(step: int) -> Batch:
+        pairs, told = [prepared.examples.kept[i] for i in prepared.steps.examples(step)], dict[str, float]()
+        rows = micro_batches(prepared, pairs, told)
+        return Batch(rows, sum(p.tokens for p in pairs), lambda done: {"loss": done.loss, **told})
+
+    model, last, lines = loop(prepared, output, batch_of, progress=progress, until=until)
+    return Trained(model, last, [x["loss"] for x in lines], [x["accuracy"] for x in lines])
