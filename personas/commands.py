@@ -122,21 +122,13 @@ def synth_command(skill: str | None, dry_run: bool, quiet: bool, as_json: bool, 
 def _job(skill: str, options: Mapping[str, Any]) -> tuple[Job, Any]:
     """The options as a job, by way of a recipe of one source: so the version can be reproduced."""
     from personas.step import job_of, validate
-    from tulu_data.errors import UsageError
     from tulu_data.manifest import Origin
 
-    backend = options["backend"] or ("openai" if options["model"] else "procedural")
-    if (backend == "procedural") != (options["model"] is None):
-        raise UsageError(
-            "--backend procedural asks no model; leave out --model"
-            if options["model"]
-            else f"--backend {backend}: name a --model"
-        )
     given = {
         "skill": skill,
         "n": options["n"],
         "seed": options["seed"],
-        "backend": backend if backend == "procedural" else {backend: {"model": options["model"], **plain(options)}},
+        "backend": backend_of(options),
         "options": _skill_options(options),
         "keywords": list(options["keywords"]) or None,
         **{k: options[k] for k in ("kind", "personas", "persona_field", "persona_license", "per_persona", "prompts")},
@@ -147,6 +139,19 @@ def _job(skill: str, options: Mapping[str, Any]) -> tuple[Job, Any]:
     job = job_of(validate(section, "tulu synth", Path.cwd()), name)
     recipe = {"name": f"{name}-synth", "sources": {name: {"synth": section}}}
     return job, Origin(recipe=recipe, root=str(Path.cwd()), step=f"synth:{name}")
+
+
+def backend_of(options: Mapping[str, Any]) -> Any:
+    """Who answers, as a recipe says it; `UsageError` where --backend and --model do not fit."""
+    from tulu_data.errors import UsageError
+
+    model = options["model"]
+    backend = options["backend"] or ("openai" if model else "procedural")
+    if (backend == "procedural") != (model is None):
+        raise UsageError(
+            "--backend procedural asks no model; leave out --model" if model else f"--backend {backend}: name a --model"
+        )
+    return backend if model is None else {backend: {"model": model, **plain(options)}}
 
 
 def _skill_options(options: Mapping[str, Any]) -> dict[str, Any]:

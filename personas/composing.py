@@ -37,7 +37,7 @@ def compose(
     """An answer that keeps all constraints but `broken`, which it does not keep; None where none was found."""
     kept = [c for c in constraints if c is not broken]
     for attempt in range(ATTEMPTS):
-        plan = _plan(kept, broken, attempt)
+        plan = _plan(kept, broken)
         if plan.language not in STOCKS:
             return None
         text = _written(plan, scene, random.Random(rng.random()), attempt)
@@ -75,7 +75,7 @@ class _Plan:
     whole: Constraint | None = None  # one that shapes the whole answer
 
 
-def _plan(kept: Sequence[Constraint], broken: Constraint | None, attempt: int) -> _Plan:
+def _plan(kept: Sequence[Constraint], broken: Constraint | None) -> _Plan:
     plan = _Plan()
     for constraint in kept:
         _ask(plan, constraint.id.partition(":")[2], constraint.kwargs, constraint)

@@ -22,6 +22,7 @@ from tulu_data.verifiers.ifeval import Constraint
 from tulu_data.verifiers.instructions import ANSWERS, INSTRUCTIONS, parameters
 
 Kwargs = Mapping[str, Any]
+MOST = 10_000  # of whatever is counted; an answer beyond is a book
 MAX_TRIES = 400  # draws until a combination does not contradict itself
 
 # Words that constructed answers do not use by themselves, so that asking for them or forbidding them means something.
@@ -478,8 +479,8 @@ def contradiction(constraints: Sequence[Constraint]) -> str:
 def _impossible(constraint: Constraint) -> str:
     kwargs = constraint.kwargs
     for name, value in kwargs.items():
-        if isinstance(value, int) and value < 1:
-            return f"{name} must be 1 or more, got {value}"
+        if isinstance(value, int) and not 1 <= value <= MOST:
+            return f"{name} must be from 1 to {MOST:,}, got {value:,}"
         if isinstance(value, str | list) and not value:
             return f"{name} is empty"
     relation = kwargs.get("relation")

@@ -11,7 +11,7 @@ from personas import prompts
 from personas.duplicates import Seen
 from personas.persona import MAX_CHARS, Persona, persona_id, read_personas, records
 from personas.skill import Ask
-from personas.talking import Failures, from_journals
+from personas.talking import Failures, from_journals, reply_of
 from tulu_data.errors import InputError, nearest
 from tulu_data.llm.client import Watch
 from tulu_data.llm.request import Answer, Failure, Request
@@ -24,7 +24,7 @@ STAGES: Mapping[Method, tuple[str, ...]] = {
     "persona": ("persona", "each", "language"),
 }
 LEAST_WORDS, MOST_WORDS = 5, 80  # of a persona; others are noise
-_LINE = re.compile(r"(?im)^[\s>#*_\d.)-]*persona(?:\s*\d+)?[*_]*:[*_]*[ \t]*(.+?)[ \t]*$")
+_LINE = re.compile(r"(?im)^[ \t>#*_\d.)-]*persona(?:[ \t]*\d+)?[*_]*:[*_]*[ \t]*(\S.*)$")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _texts(source: str, name: str | None) -> tuple[Persona, ...]:
         if not isinstance(text, str) or not text.strip():
             known = nearest(name or TEXT_FIELDS[0], map(str, record), noun="field")
             raise InputError(f"{raw.place}: no text; {known}; name the field that holds it with --persona-field")
-        origin = Persona(persona_id(text), text.strip()[:TEXT_CHARS], source, record.get("license"))
+        origin = Persona(persona_id(text), text.strip()[:TEXT_CHARS], source, str(record.get("license") or "") or None)
         found.setdefault(origin.id, origin)
     if not found:
         raise InputError(f"{source}: holds no texts")
@@ -149,8 +149,11 @@ def expand(plan: Expansion, asked: Asked, *, near: float, watch: Watch | None = 
         if not isinstance(outcome, Answer):
             sieve.leave("request failed")
             continue
-        lines = _LINE.findall(outcome.text or "")
-        if not lines:
+        lines = _LINE.findall(reply_of(outcome).text)
+        if outcome.finish_reason == "length":
+            sieve.leave("truncated")
+            lines = lines[:-1]
+        elif not lines:
             sieve.leave("no marker")
         for line in lines[: plan.each]:
             sieve.take(line.strip(), request.tag[0], f"{plan.method}-to-persona/{outcome.model}", plan.license)

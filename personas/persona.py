@@ -96,6 +96,8 @@ def _persona(record: Any, place: str, source: str, field: str | None, license: s
     text = record[name]
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{place}: {name} must be a text that says who the persona is, got {str(text)[:60]!r}")
+    if bad := next((c for c in text if c == "\0" or "\ud800" <= c <= "\udfff"), None):
+        raise InputError(f"{place}: {name} holds {bad!r}, which is no character of a text; remove it")
     if len(text) > MAX_CHARS:
         raise InputError(f"{place}: {name} has {len(text):,} characters, more than {MAX_CHARS:,}; is it a persona?")
     items, topic, where = record.get("items"), record.get("topic"), record.get("place")
@@ -104,8 +106,8 @@ def _persona(record: Any, place: str, source: str, field: str | None, license: s
         id=persona_id(text),
         text=" ".join(text.split()),
         source=str(record.get("source") or source),
-        license=record.get("license") or license,
-        parent=record.get("parent"),
+        license=str(record.get("license") or license or "") or None,
+        parent=str(record.get("parent") or "") or None,
         topic=topic if isinstance(topic, str) else None,
         items=(items[0], items[1]) if pair and items is not None else None,
         place=where if isinstance(where, str) else None,

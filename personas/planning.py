@@ -110,7 +110,7 @@ class Plan:
         samples = self.samples_asked
         item = Item(own, index, self.seed, persona, self.prompts, self.language, samples, drawn, is_twin=bool(is_twin))
         if self.model is not None:
-            return item
+            return replace(item, again=turn // len(order))
         # A procedure's solutions are all as good as one; programs are asked for as often as must pass.
         item = replace(item, samples=min(samples, skill.made_samples))
         if skill.make is not None:

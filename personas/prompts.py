@@ -38,6 +38,11 @@ class Template:
         from jinja2 import TemplateSyntaxError, meta, nodes
 
         known = set(known)
+        first = _PART.search(self.text)
+        if first is not None and self.text[: first.start()].strip():
+            raise InputError(f"{self.place}:1: the text above {first[0]!r} belongs to no message; move or remove it")
+        if not any(text.strip() for _, _, text in self._parts()):
+            raise InputError(f"{self.place}: is empty; write the prompt, or remove the file")
         for _, above, text in self._parts():
             try:
                 tree = _environment().parse("\n" * above + text)
@@ -54,8 +59,16 @@ class Template:
 
     def messages(self, values: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
         """The messages, with values in the placeholders. What a value holds is never read as a template."""
-        messages = ({"role": role, "content": self._filled(text, values)} for role, _, text in self._parts())
-        return tuple(m for m in messages if m["content"])
+        try:
+            filled = [(role, str(part.render(values)).strip()) for role, part in self._compiled]
+        except Exception as e:  # what a template computes may fail in any way
+            raise InputError(f"{self.place}: {' '.join(str(e).split())}; mend the template") from None
+        return tuple({"role": role, "content": text} for role, text in filled if text)
+
+    @cached_property
+    def _compiled(self) -> list[tuple[str, Any]]:
+        environment = _environment()
+        return [(role, environment.from_string(text)) for role, _, text in self._parts()]
 
     def _parts(self) -> list[tuple[str, int, str]]:
         """Each message's role, how many lines stand above its text, and the text."""
@@ -65,14 +78,6 @@ class Template:
             (m[1], self.text.count("\n", 0, m.end()), self.text[m.end() : e]) for m, e in zip(marks, ends, strict=False)
         ]
         return parts or [("user", 0, self.text)]
-
-    def _filled(self, text: str, values: Mapping[str, Any]) -> str:
-        from jinja2 import TemplateError
-
-        try:
-            return str(_environment().from_string(text).render(values)).strip()
-        except TemplateError as e:
-            raise InputError(f"{self.place}: {e.message}; mend the template") from None
 
 
 @dataclass(frozen=True)

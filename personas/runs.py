@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +21,7 @@ from personas.filters import Filters
 from personas.persona import Persona
 from personas.planning import PROCEDURAL_VERSION, Plan
 from personas.record import RECORD, RECORDS_FILE
-from tulu_data.errors import InputError, TuluError
+from tulu_data.errors import InputError, StoreError, TuluError
 from tulu_data.ingestion import EXCERPT_CHARS, REJECTS, REJECTS_FILE
 from tulu_data.llm.report import reporting
 from tulu_data.llm.spec import ModelSpec, asking
@@ -29,8 +32,10 @@ from tulu_data.rows import Kind, Row, finish, to_table
 from tulu_data.store import Store, Version, writing
 from tulu_data.tokens import token_counter
 
+FORMAT = "tulu-synth/1"
 RUN_FILE = "run.json"
 PAGE_FILE = "page.html"
+LOCK_FILE = ".lock"
 KINDS: tuple[Kind, ...] = ("sft", "rlvr", "prompt")  # what the rows can be published as
 
 
@@ -48,25 +53,35 @@ class Job:
     tokenizer: str | None = None
 
     @property
-    def digest(self) -> str:
-        """Names the run's folder: the same request goes on in the same folder."""
+    def folder_name(self) -> str:
+        """Of the run in the store. More rows, more samples and edited prompts go on where the answers are."""
         plan = self.plan
         told = [
-            plan.skill.name, plan.skill.version, plan.prompts.digest, self.personas, digest_of(plan.personas), plan.n,
-            plan.seed, plan.model_name, dict(plan.params), plan.samples_asked, plan.language, plan.per_persona,
-            dict(plan.options), self.spec.urls if self.spec else None,
+            plan.skill.version, self.personas, digest_of(plan.personas), plan.seed, plan.model_name, dict(plan.params),
+            plan.language, dict(plan.options), self.spec.urls if self.spec else None,
         ]  # fmt: skip
-        return sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        return f"{plan.skill.name}-{short_hash(told)}"
+
+    @property
+    def digest(self) -> str:
+        """Names all that the rows depend on, but for the filters."""
+        plan = self.plan
+        return short_hash([self.folder_name, plan.prompts.digest, plan.n, plan.samples_asked, plan.per_persona])
 
 
-def digest_of(personas: Any) -> str:
-    """sha256 over the personas' ids, in order, in hex."""
-    return sha256("\n".join(p.id for p in personas).encode()).hexdigest()
+def short_hash(told: Any) -> str:
+    """12 hex digits over plain data."""
+    return sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def digest_of(personas: Sequence[Persona]) -> str:
+    """sha256 over all that is known of the personas, in order, in hex."""
+    return sha256("\n".join(json.dumps(p) for p in personas).encode()).hexdigest()
 
 
 def folder_of(store: Store, job: Job) -> Path:
     """Where a run's files are, unless somewhere else is named."""
-    return store.root / "runs" / f"{job.plan.skill.name}-{job.digest}"
+    return store.root / "runs" / job.folder_name
 
 
 @dataclass
@@ -94,13 +109,12 @@ def run(
     spent, the key is refused or Ctrl-C was pressed; `InputError` where no row is accepted.
     """
     job.plan.check()
-    with writing(folder, "-o"):
-        folder.mkdir(parents=True, exist_ok=True)
     if job.spec is None:
         look_up = talking.from_procedures(job.plan.answer, PROCEDURAL_VERSION)
-        return _publish(job, store, folder, look_up, workers, progress, origin)
+        with held(folder):
+            return _publish(job, store, folder, look_up, workers, progress, origin)
     total = job.plan.n * job.plan.skill.requests(job.plan.samples_asked)
-    with asking(job.spec, folder) as asked:
+    with held(folder), asking(job.spec, folder) as asked:
         journals = {"": asked.journal}
         try:
             with reporting(job.plan.model_name, total, quiet=quiet) as watch:
@@ -109,6 +123,23 @@ def run(
             _tell(folder, _write_records(job, folder, talking.from_journals(journals, {}), workers, progress))
             raise
         return _publish(job, store, folder, talking.from_journals(journals, failures), workers, progress, origin)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Makes a run's folder, and keeps other processes from it; `StoreError` where one writes it."""
+    with writing(folder, "-o"):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise StoreError(f"{folder}: another process writes this run; wait for it, or choose another -o") from None
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _write_records(
@@ -181,7 +212,7 @@ class _Summary:
     def told(self) -> dict[str, Any]:
         plan = self.job.plan
         return {
-            "format": "tulu-synth/1",
+            "format": FORMAT,
             "skill": plan.skill.name,
             "skill_version": plan.skill.version,
             "prompts_digest": plan.prompts.digest,
@@ -295,7 +326,7 @@ def _rejects(path: Path) -> Iterator[Row]:
 
 
 def _input(job: Job, summary: Mapping[str, Any]) -> Input:
-    personas: list[Persona] = list(job.plan.personas)
+    personas = job.plan.personas
     return Input(
         uri=f"personas:{job.personas}",
         sha256=digest_of(personas),

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from personas import runs
 from personas.pairs import running
 from personas.record import RECORDS_FILE
 from personas.runs import PAGE_FILE, RUN_FILE
@@ -21,29 +23,36 @@ from tulu_data.tables import percent, print_json, print_table, printable
 SHOWN = 5  # rows, unless more are asked for
 
 
-def summary_of(path: Path) -> dict[str, Any]:
-    """What is written of a run; `InputError` where the file is damaged."""
+def summary_of(path: Path, format_: str) -> dict[str, Any]:
+    """What is written of a run; `InputError` where the file is damaged, or another program's."""
     try:
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise InputError(f"{path}: cannot be read ({e}); run the command again, which writes it anew") from None
+    if not isinstance(told, dict) or told.get("format") != format_:
+        raise InputError(f"{path}: tells of no run in the format {format_}; name the folder of a run")
     return told
+
+
+def rows_of(path: Path) -> Iterator[Row]:
+    """The rows of a run's table, in order; `InputError` where it is missing or damaged."""
+    try:
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+    except (OSError, pa.ArrowInvalid) as e:
+        raise InputError(f"{path}: cannot be read ({e}); run the command again, which writes it anew") from None
 
 
 def records_of(folder: Path, *, rejected: bool | None = None) -> Iterator[Row]:
     """The records of a run, in order; only those that were rejected, or accepted, where that is asked for."""
-    path = folder / RECORDS_FILE
-    if not path.exists():
-        raise InputError(f"{path}: is missing; run tulu synth again with -o {folder}")
-    for batch in pq.ParquetFile(path).iter_batches():
-        for record in batch.to_pylist():
-            if rejected is None or record["accepted"] != rejected:
-                yield record
+    for record in rows_of(folder / RECORDS_FILE):
+        if rejected is None or record["accepted"] != rejected:
+            yield record
 
 
 def print_run(folder: Path, *, as_json: bool, n_rows: int | None = None, rejected: bool | None = None) -> None:
     """A run's summary and its first rows: persona, prompt, answer, verdict, cost."""
-    summary = summary_of(folder / RUN_FILE)
+    summary = summary_of(folder / RUN_FILE, runs.FORMAT)
     if as_json:
         rows = list(islice(records_of(folder, rejected=rejected), n_rows)) if n_rows is not None else None
         print_json(summary if rows is None else {"run": summary, "rows": rows})
@@ -55,13 +64,9 @@ def print_run(folder: Path, *, as_json: bool, n_rows: int | None = None, rejecte
 
 def print_pairs_run(folder: Path, *, as_json: bool, n_rows: int | None = None, rejected: bool | None = None) -> None:
     """A run of pairs and its first attempts: prompt, both answers, and what speaks for the one."""
-    summary = summary_of(folder / running.RUN_FILE)
-    attempts = (
-        record
-        for batch in pq.ParquetFile(folder / running.PAIRS_FILE).iter_batches()
-        for record in batch.to_pylist()
-        if rejected is None or record["made"] != rejected
-    )
+    summary = summary_of(folder / running.RUN_FILE, running.FORMAT)
+    rows = rows_of(folder / running.PAIRS_FILE)
+    attempts = (record for record in rows if rejected is None or record["made"] != rejected)
     if as_json:
         print_json(summary if n_rows is None else {"run": summary, "rows": list(islice(attempts, n_rows))})
         return

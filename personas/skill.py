@@ -28,6 +28,7 @@ from personas.languages import language_name
 from personas.persona import Persona
 from personas.procedural.family import Family, Made, Scene
 from personas.prompts import Prompts
+from tulu_data.errors import UsageError
 from tulu_data.llm.request import Answer
 from tulu_data.verifiers.pool import Task
 from tulu_data.verifiers.verdict import Verdict
@@ -72,8 +73,9 @@ class Item:
     """What a row starts from, all of it drawn before anything is asked.
 
     id: a hash of skill, version, persona, index and seed. drawn: the parameters that were drawn. made: what a procedure
-    made for this row, where no model is asked. samples: how many solutions are asked for. is_twin: whether it is the
-    second row of a pair that shares persona and draw, in skills that have such.
+    made for this row, where no model is asked. samples: how many solutions are asked for. again: how many rows, or
+    pairs of twins, the persona had before. is_twin: whether it is the second row of a pair that shares persona and
+    draw, in skills that have such.
     """
 
     id: str
@@ -86,12 +88,16 @@ class Item:
     drawn: Any = None
     family: str | None = None
     made: Made | None = None
+    again: int = 0
     is_twin: bool = False
 
     def ask(self, stage: str, *, sample: int = 0, **values: Any) -> Ask:
-        """A question by the skill's template of that stage; the persona's text and the language are always known."""
+        """A question by the skill's template of that stage; the persona's text and the language are always known.
+
+        What is asked again for a persona has an answer of its own each time, also where the words are the same.
+        """
         given = {"persona": self.persona.text, "language": language_name(self.language), **values}
-        return Ask(stage, self.prompts[stage].messages(given), sample)
+        return Ask(stage, self.prompts[stage].messages(given), sample + self.again * self.samples)
 
 
 @dataclass
@@ -204,18 +210,34 @@ def made_answer(marker: str) -> Callable[[Item, str, int], str | None]:
     return answer
 
 
+def truth_value(options: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    """An option that is true or false; `UsageError` where it is neither, such as the word "no"."""
+    value = options.get(name, default)
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
 def item_id(skill: str, version: int, persona: str, index: int, seed: int) -> str:
     """20 hex digits that name a row."""
     return sha256(f"{skill}/{version}/{persona}/{index}/{seed}".encode()).hexdigest()[:ID_HEX]
 
 
+def whole(reply: Reply) -> str:
+    """The reply's text; `Rejected` where it was cut off, for half a task is another task."""
+    if reply.finish_reason == "length":
+        raise Rejected("truncated", f"the reply was cut off at its longest length: …{reply.text[-80:]!r}")
+    return reply.text
+
+
 def after(reply: Reply, marker: str) -> str:
-    """What follows the marker that the prompt asks for; `Rejected` where it is missing or nothing follows."""
+    """What follows the marker that the prompt asks for; `Rejected` where it is missing, or nothing whole follows."""
+    said = whole(reply)
     spaced = r"\s+".join(map(re.escape, marker.rstrip(":").split()))
-    found = re.search(rf"(?im)^[\s>#*_]*{spaced}[*_]*:[*_]*\s*", reply.text)
+    found = re.search(rf"(?im)^[ \t>#*_]*{spaced}[*_]*:[*_]*\s*", said)
     if found is None:
         raise Rejected("no marker", f"the reply has no {marker!r}: {reply.text[:80]!r}")
-    text = reply.text[found.end() :].strip()
+    text = said[found.end() :].strip()
     if not text:
         raise Rejected("no marker", f"nothing follows {marker!r}")
     return text

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from personas import prompts, runs
 from personas.duplicates import NEAR
@@ -45,6 +45,17 @@ class Backend(Strict):
     openai: OpenAI | None = None
     vllm: VLLM | None = None
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Backend:
+        if (self.openai is None) == (self.vllm is None):
+            raise ValueError("takes exactly one of openai, vllm")
+        return self
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """Who is asked."""
+        return self.openai or self.vllm
+
 
 class Section(Strict):
     """What is made: the skill, how many rows, from which personas, by whom."""
@@ -68,16 +79,12 @@ class Section(Strict):
     @property
     def spec(self) -> ModelSpec | None:
         """Who is asked; None for the procedures."""
-        if isinstance(self.backend, str):
-            return None
-        return self.backend.openai or self.backend.vllm
+        return None if isinstance(self.backend, str) else self.backend.spec
 
 
 def validate(data: Mapping[str, Any], place: str, root: Path) -> Section:
     """The section as a strict model, its paths absolute; `RecipeError` at `place`."""
     section = validate_strict(Section, data, place)
-    if not isinstance(section.backend, str) and section.spec is None:
-        raise RecipeError(f"{place}: backend: names no way to ask a model; one of openai, vllm, or procedural")
     paths = {"prompts": section.prompts, "personas": section.personas}
     named = {k: v for k, v in paths.items() if v is not None and v != SAMPLE and not v.startswith("hub:")}
     return section.model_copy(update={k: str(root / Path(v).expanduser()) for k, v in named.items()})
@@ -101,6 +108,8 @@ def job_of(section: Section, name: str, *, seed: int = 0, tokenizer: str | None 
         options=section.options,
     )
     plan.check()
+    if spec is not None:
+        spec.check()
     filters = Filters(keywords=tuple(section.keywords))
     return runs.Job(plan, name, _shown(section.personas), spec, section.kind, filters, section.near, tokenizer)
 

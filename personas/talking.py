@@ -7,6 +7,7 @@ what comes out depends neither on the order in which answers came nor on the num
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,6 +24,7 @@ from tulu_data.verifiers.pool import Task, VerifierPool
 from tulu_data.verifiers.verdict import Verdict, undecided
 
 BLOCK = 1_000  # rows that are checked together
+_LONE = re.compile("[\ud800-\udfff]")
 Lookup = Callable[[Request], Answer | Failure | None]
 Failures = dict[tuple[str, str], Failure]  # by the request's route and key
 
@@ -78,13 +80,16 @@ class _Asking:
         self.open: dict[int, tuple[Talk[Any], list[Request], list[Reply | None]]] = {}
 
     def on(self, route: str, requests: Iterable[Request]) -> Iterator[Request]:
-        """Those of the requests that this route answers; the others wait."""
+        """Those of the requests that this route answers; the others wait. What a lost row still asks is left out."""
         self.route = route
         for request in requests:
-            if request.tag[1].route == route:
+            item, ask = request.tag
+            if item.index not in self.open:
+                continue  # another of its requests has failed
+            if ask.route == route:
                 yield request
             else:
-                self.later.setdefault(request.tag[1].route, []).append(request)
+                self.later.setdefault(ask.route, []).append(request)
 
     def first(self) -> Iterator[Request]:
         for item in self.work.items():
@@ -124,8 +129,8 @@ def _name(request: Request) -> tuple[str, str]:
 
 
 def reply_of(answer: Answer) -> Reply:
-    """An answer as rows are sent it."""
-    return Reply((answer.text or "").strip(), answer.finish_reason, answer)
+    """An answer as rows are sent it; half a character, which no request or file can hold, is `\ufffd`."""
+    return Reply(_LONE.sub("\ufffd", answer.text or "").strip(), answer.finish_reason, answer)
 
 
 def from_journals(journals: Mapping[str, Journal], failures: Mapping[tuple[str, str], Failure]) -> Lookup:

@@ -19,7 +19,7 @@ class Elected(NamedTuple):
 
 
 def vote(
-    verifier: str, replies: Sequence[Reply], answer_of: Callable[[str], str | None]
+    verifier: str, prompt: str, replies: Sequence[Reply], answer_of: Callable[[str], str | None]
 ) -> Generator[Checks, list[Verdict], Elected]:
     """The answer that more than half of the replies give, and the first reply that gives it; else `Rejected`.
 
@@ -30,7 +30,10 @@ def vote(
     if not candidates:
         cut = sum(r.finish_reason == "length" for r in replies)
         raise Rejected(
-            "truncated" if cut == len(replies) else "no answer", f"none of {len(replies)} solutions ends in an answer"
+            "truncated" if cut == len(replies) else "no answer",
+            f"none of {len(replies)} solutions ends in an answer",
+            prompt=prompt,
+            response=replies[0],
         )
     voters = [i for i, a in enumerate(answers) if a is not None]
     pairs = [(i, c) for i in voters for c in range(len(candidates))]
@@ -43,6 +46,10 @@ def vote(
     votes = Votes(len(replies), len(agree[best]), answers)
     if 2 * votes.agreement <= votes.k:
         raise Rejected(
-            "no majority", f"{votes.agreement} of {votes.k} agree: {', '.join(map(str, answers))}", votes=votes
+            "no majority",
+            f"{votes.agreement} of {votes.k} agree: {', '.join(map(str, answers))}",
+            prompt=prompt,
+            response=replies[0],
+            votes=votes,
         )
     return Elected(replies[min(agree[best])], candidates[best], votes)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tulu_data import recipe as recipes
 from tulu_data.errors import StoreError
-from tulu_data.manifest import Input, Manifest
+from tulu_data.manifest import Input, Manifest, Origin
 from tulu_data.parquet import writer_fingerprint
 from tulu_data.pipeline import SOURCES, Run, run
 from tulu_data.progress import Progress
@@ -47,7 +47,7 @@ def reproduce(
     origin = described.origin
     if origin is None:
         raise StoreError(f"{described.ref}: was not made by a recipe, so it cannot be made again; use a recipe")
-    if model := _model_in(origin.recipe.get("sources")):
+    if model := _model_in(_sources_of(origin)):
         raise StoreError(
             f"{described.ref}: was made from the answers of {model}, which another run would pay for and not repeat; "
             "check it with tulu verify, or run its recipe in a store that has the run's journal"
@@ -67,6 +67,16 @@ def reproduce(
         else None,
         changed_inputs=changed,
     )
+
+
+def _sources_of(origin: Origin) -> Any:
+    """The sources that a step needs, as the recipe has them; all of them where the step comes after the sources."""
+    sources = origin.recipe.get("sources") or {}
+    action, _, name = origin.step.partition(":")
+    if action not in SOURCES:
+        return sources
+    source = sources.get(name) or {}
+    return [source, sources.get((source.get("pairs") or {}).get("of"))]  # pairs are of a source that is no pairs
 
 
 def _model_in(section: Any) -> str | None:

@@ -76,7 +76,10 @@ def validate(model: type[Model], data: Mapping[str, Any], place: str, *, under: 
 
 def _describe(model: type[BaseModel], data: Any, errors: Sequence[ErrorDetails], under: str) -> str:
     unknown = [e for e in errors if e["type"] == "extra_forbidden"]
-    error = (unknown or errors)[0]
+    first = _path((unknown or errors)[0], data)
+    # Of a union's members, the one that the data goes furthest along is meant.
+    within = [e for e in unknown or errors if _path(e, data)[: len(first)] == first]
+    error = max(within, key=lambda e: len(_path(e, data)))
     path = _path(error, data)
     where = _dotted((under, *path) if under else path)
     if unknown:

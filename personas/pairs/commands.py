@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from personas.commands import backend_of
 from tulu_data.commands.model_options import model_options, plain
 from tulu_data.commands.options import example, json_option, quiet_option, store_option, workers_option
 
@@ -176,20 +177,12 @@ def _origin(job: Any, section: Mapping[str, Any], name: str) -> Any:
 
 
 def _section(method: str, source: str, options: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    from tulu_data.errors import UsageError
-
-    model = options.get("model")
-    backend = options.get("backend") or ("openai" if model else "procedural")
-    if method != "judge" and (backend == "procedural") != (model is None):
-        raise UsageError(
-            "--backend procedural asks no model; leave out --model" if model else f"--backend {backend}: name a --model"
-        )
     given = {
         "method": method,
         "of": source,
         **{k: options[k] for k in ("n", "seed")},
         "prompts": str(Path(options["prompts"]).resolve()) if options["prompts"] else None,
-        **({} if method == "judge" or model is None else {"backend": {backend: {"model": model, **plain(options)}}}),
+        "backend": None if method == "judge" else backend_of(options),
         **own,
     }
     return {k: v for k, v in given.items() if v is not None}

@@ -12,6 +12,7 @@ from typing import Any
 
 from personas.composing import compose
 from personas.constraints import lost, truth_of
+from personas.languages import language_name
 from personas.pairs.pair import Pair, Side, Source
 from personas.persona import Persona
 from personas.procedural.scenes import scene_of
@@ -37,10 +38,13 @@ def relax(source: Source, prompts: Prompts) -> Talk[Pair]:
     dropped, words = dropped_of(source)
     kept = [c for c, _ in told if c != dropped]
     answer = str(source.row["messages"][-1]["content"])
-    values = {"prompt": source.prompt, "constraint": words, "persona": source.row["persona"], "language": "English"}
+    values = {
+        "prompt": source.prompt,
+        "constraint": words,
+        "persona": source.row["persona"],
+        "language": language_name(source.row["language"]),
+    }
     (rewritten,) = yield from ask(Ask("relax", prompts["relax"].messages(values)))
-    if rewritten.finish_reason == "length":
-        raise Rejected("truncated", "the relaxed prompt was cut off")
     relaxed = after(rewritten, MARKER)
     if missing := lost(relaxed, kept):
         raise Rejected("lost parameter", "; ".join(missing))

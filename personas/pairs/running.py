@@ -17,6 +17,7 @@ from personas import talking
 from personas.pairs.judging import position_bias
 from personas.pairs.pair import PROCEDURAL, Pair, PairWork, Source
 from personas.record import REQUEST, request_row
+from personas.runs import held, short_hash
 from personas.skill import Rejected
 from tulu_data.errors import InputError, TuluError
 from tulu_data.ingestion import EXCERPT_CHARS, REJECTS, REJECTS_FILE
@@ -31,6 +32,7 @@ from tulu_data.tokens import token_counter
 
 PAIRS_FILE = "pairs.parquet"
 RUN_FILE = "pairs.json"
+FORMAT = "tulu-pairs/1"
 
 PAIRS = pa.schema(
     [
@@ -66,17 +68,22 @@ class PairJob:
     tokenizer: str | None = None
 
     @property
-    def digest(self) -> str:
-        """Names the run's folder: the same questions go on in the same folder, with other limits and budgets too."""
+    def folder_name(self) -> str:
+        """Of the run in the store. More rows, more samples and edited prompts go on where the answers are."""
         asked = {r: [s.backend, s.model, s.request_params, s.urls, s.engine] for r, s in self.work.models.items()}
+        told = [self.of, self.parent.ref if self.parent else None, self.settings["seed"], asked]
+        return f"pairs-{self.work.method}-{short_hash(told)}"
+
+    @property
+    def digest(self) -> str:
+        """Names all that the pairs depend on."""
         own = {k: v for k, v in self.settings.items() if k not in ("backend", "models", "judge", "on_policy")}
-        told = [self.of, self.parent.ref if self.parent else None, self.work.n, own, asked]
-        return sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        return short_hash([self.folder_name, self.work.n, own])
 
 
 def folder_of(store: Store, job: PairJob) -> Path:
     """Where a run's files are, unless somewhere else is named."""
-    return store.root / "runs" / f"pairs-{job.work.method}-{job.digest}"
+    return store.root / "runs" / job.folder_name
 
 
 @dataclass
@@ -103,19 +110,11 @@ def run(
     Errors as in `runs.run`; `InputError` where not one pair is made.
     """
     work, progress = job.work, progress or Silent()
-    with writing(folder, "-o"):
-        folder.mkdir(parents=True, exist_ok=True)
     if not work.models:
-        return _publish(
-            job,
-            store,
-            folder,
-            talking.from_procedures(work.reply, PROCEDURAL.partition("/")[2]),
-            workers,
-            progress,
-            origin,
-        )
-    with ExitStack() as stack:
+        look_up = talking.from_procedures(work.reply, PROCEDURAL.partition("/")[2])
+        with held(folder):
+            return _publish(job, store, folder, look_up, workers, progress, origin)
+    with held(folder), ExitStack() as stack:
         asked: dict[str, Asked] = {}
         for route, spec in work.models.items():
             asked[route] = stack.enter_context(asking(spec, folder / _folder(route)))
@@ -166,7 +165,7 @@ def _write(
         part.replace(folder / PAIRS_FILE)
         bias = position_bias(evidence)
         told = {
-            "format": "tulu-pairs/1",
+            "format": FORMAT,
             "method": job.work.method,
             "name": job.name,
             "of": job.parent.ref if job.parent else job.of,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -29,26 +30,30 @@ def synthetic(version: Version, store: Store, seed: int) -> Iterator[Source]:
     paths = records_beside(version, store)
     if not paths:
         raise InputError(f"{version.ref}: has no {RECORDS_FILE}, so it was not made by tulu synth; name one that was")
-    wanted = {prov["orig_id"]: i for i, prov in enumerate(_column(version, "prov"))}
+    # A row's id does not tell who answered: by its prompt it is known among rows of other models.
+    wanted = {_name(prov["orig_id"], turns[0]["content"]): i for i, (prov, turns) in enumerate(_origins(version))}
     for batch in (b for path in paths for b in pq.ParquetFile(path).iter_batches()):
         for record in batch.to_pylist():
-            if record["accepted"] and record["id"] in wanted:
-                turns = plain(record["messages"][:-1])
-                yield Source(record["id"], wanted.pop(record["id"]), turns, record, seed)
+            if record["accepted"] and (name := _name(record["id"], record["prompt"])) in wanted:
+                yield Source(record["id"], wanted.pop(name), plain(record["messages"][:-1]), record, seed)
 
 
-def _column(version: Version, name: str) -> Iterator[Row]:
-    for batch in version.batches([name]):
-        yield from batch.column(name).to_pylist()
+def _origins(version: Version) -> Iterator[tuple[Row, list[Row]]]:
+    for batch in version.batches(["prov", "messages"]):
+        yield from ((row["prov"], row["messages"]) for row in batch.to_pylist())
+
+
+def _name(id_: str, prompt: str) -> bytes:
+    return sha256(f"{id_}\0{prompt}".encode()).digest()[:16]
 
 
 def sources(source: str, store: Store, seed: int) -> Iterator[Source]:
     """What is known of each prompt of a version or file: its record where it has one, else its row."""
-    known: set[str] = set()
+    known: set[bytes] = set()
     if not Path(source).is_file() and records_beside(version := store.open(source), store):
         for found in synthetic(version, store, seed):
-            known.add(found.id)
+            known.add(_name(found.id, found.prompt))
             yield found
     for index, prompt in enumerate(prompts_of(source, store)()):
-        if not known or prompt.row["prov"]["orig_id"] not in known:
+        if not known or _name(prompt.row["prov"]["orig_id"], prompt.messages[0]["content"]) not in known:
             yield Source(prompt.id, index, prompt.messages, prompt.row, seed)

@@ -53,8 +53,6 @@ class Section(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Section:
-        if not isinstance(self.backend, str) and not (self.backend.openai or self.backend.vllm):
-            raise ValueError("backend: names no way to ask a model; one of openai, vllm, or procedural")
         if self.method == "judge":
             if self.judge is None:
                 raise ValueError("judge: name the model that rates; nothing stands in for it")
@@ -74,7 +72,7 @@ class Section(Strict):
             pool = {f"model-{i}": spec for i, spec in enumerate(self.models, 1)}
             own = {judging.ON_POLICY: self.on_policy} if self.on_policy else {}
             return {**pool, **own, judging.JUDGE: self.judge}
-        spec = None if isinstance(self.backend, str) else self.backend.openai or self.backend.vllm
+        spec = None if isinstance(self.backend, str) else self.backend.spec
         return {"": spec} if spec else {}
 
 
@@ -108,6 +106,8 @@ def job_of(
         parent = store.open(of)
     rows = partial(_rows, section.method, of, store, seed, parent)
     models = section.asked
+    for spec in models.values():
+        spec.check()
     work = PairWork(
         method=section.method,
         sources=rows,

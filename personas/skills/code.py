@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from personas.mutating import mutants
 from personas.procedural import code as families
-from personas.skill import Checks, Draft, Item, Rejected, Reply, Skill, Talk, ask, check
+from personas.skill import Checks, Draft, Item, Rejected, Reply, Skill, Talk, ask, check, whole
 from tulu_data.verifiers.code import Tests, code_in
 from tulu_data.verifiers.pool import Task
 from tulu_data.verifiers.verdict import Verdict
@@ -45,7 +45,11 @@ def talk(item: Item) -> Talk[Draft]:
     (said,) = yield from ask(item.ask("prompt"))
     problem = _question(said)
     (told,) = yield from ask(item.ask("tests", problem=problem))
-    asserts = asserts_in(told.text)
+    try:
+        asserts = asserts_in(whole(told))
+    except Rejected as rejected:
+        rejected.known = {"prompt": problem}
+        raise
     prompt = with_signature(problem, asserts)
     replies = yield from ask(*(item.ask("solve", prompt=prompt, sample=i) for i in range(item.samples)))
     verdicts = yield from check(*(Task("code", r.text, asserts.truth) for r in replies))
@@ -62,7 +66,7 @@ def talk(item: Item) -> Talk[Draft]:
 
 def _question(said: Reply) -> str:
     """The question, from "Write a python function to" on; the marker's first word may be missing."""
-    found = re.search(r"write an? (?:python )?function\b", said.text, re.IGNORECASE)
+    found = re.search(r"write an? (?:python )?function\b", whole(said), re.IGNORECASE)
     if found is None:
         raise Rejected("no marker", f"the reply has no {MARKER!r}: {said.text[:80]!r}")
     return said.text[found.start() :].strip()
@@ -73,23 +77,24 @@ def asserts_in(text: str) -> Asserts:
     found = _FENCE.search(text)
     source = found[1] if found else text
     try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+        return _asserts(ast.parse(source).body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:  # writing them again may nest too deeply, too
         raise Rejected("tests", f"the tests are not Python: {e}") from None
+
+
+def _asserts(body: list[ast.stmt]) -> Asserts:
     function = next((n for n in body if isinstance(n, ast.FunctionDef)), None)
     if function is None:
         raise Rejected("tests", "the tests come without a signature")
-    tests = [
-        n
+    tests = dict.fromkeys(
+        ast.unparse(n)
         for n in body
         if isinstance(n, ast.Assert) and function.name in {m.id for m in ast.walk(n) if isinstance(m, ast.Name)}
-    ]
-    if len(tests) < LEAST_TESTS:
-        raise Rejected("tests", f"{len(tests)} asserts call {function.name}, {LEAST_TESTS} are needed")
-    result = f" -> {ast.unparse(function.returns)}" if function.returns else ""
-    return Asserts(
-        f"def {function.name}({ast.unparse(function.args)}){result}", function.name, tuple(map(ast.unparse, tests))
     )
+    if len(tests) < LEAST_TESTS:
+        raise Rejected("tests", f"{len(tests)} different asserts call {function.name}, {LEAST_TESTS} are needed")
+    result = f" -> {ast.unparse(function.returns)}" if function.returns else ""
+    return Asserts(f"def {function.name}({ast.unparse(function.args)}){result}", function.name, tuple(tests))
 
 
 def with_signature(problem: str, asserts: Asserts) -> str:

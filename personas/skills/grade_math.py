@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from personas.procedural import grade_math
-from personas.skill import Draft, Item, Rejected, Skill, Talk, after, ask, check, computed, made_answer
+from personas.skill import Draft, Item, Rejected, Skill, Talk, after, ask, check, computed, made_answer, truth_value
 from personas.voting import vote
 from tulu_data.verifiers.grade_math import MARK, last_number
 from tulu_data.verifiers.pool import Task
@@ -20,7 +20,7 @@ def talk(item: Item) -> Talk[Draft]:
     replies = yield from ask(*asks, *([item.ask("program", problem=problem)] if with_program else []))
     if item.made is not None:
         return (yield from computed("gsm8k", item.made, problem, replies[0]))
-    elected = yield from vote("gsm8k", replies[: item.samples], marked)
+    elected = yield from vote("gsm8k", problem, replies[: item.samples], marked)
     if not with_program:
         return Draft(problem, elected.reply, "gsm8k", elected.answer, None, "vote", votes=elected.votes)
     (verdict,) = yield from check(Task("code", replies[-1].text, program_truth(elected.answer)))
@@ -56,7 +56,7 @@ SKILL = Skill(
     talk=talk,
     requests=lambda samples: 2 + samples,
     families=grade_math.FAMILIES,
-    draw=lambda rng, scene, options: {"program": options.get("program", True)},
+    draw=lambda rng, scene, options: {"program": truth_value(options, "program", default=True)},
     answer=made_answer(MARKER),
     samples=3,
     options={"program": "whether a program computes the answer again [true]"},

@@ -28,7 +28,7 @@ def talk(item: Item) -> Talk[Draft]:
     replies = yield from ask(*(item.ask("solve", problem=problem, sample=i) for i in range(item.samples)))
     if item.made is not None:
         return (yield from computed("math", item.made, problem, replies[0]))
-    elected = yield from vote("math", replies, answer_in)
+    elected = yield from vote("math", problem, replies, answer_in)
     return Draft(problem, elected.reply, "math", elected.answer, None, "vote", votes=elected.votes)
 
 

@@ -35,11 +35,14 @@ class Asked(NamedTuple):
 
 def draw(rng: random.Random, scene: Scene, options: Mapping[str, Any]) -> Asked:
     """1 to 3 constraints, or `max_constraints` at most."""
-    given = [read_constraint(c) if isinstance(c, str) else c for c in options.get("constraints") or ()]
+    listed = options.get("constraints") or []
+    if not isinstance(listed, list | tuple) or not all(isinstance(c, str | Constraint) for c in listed):
+        raise UsageError(f"constraints must be a list of ID or ID=JSON, got {listed!r}")
+    given = [read_constraint(c) if isinstance(c, str) else c for c in listed]
     fixed = [c for c in given if isinstance(c, Constraint)]
     pool = [c for c in given if isinstance(c, str)] or ([] if fixed else list(KINDS))
     most = options.get("max_constraints", 3)
-    if not isinstance(most, int) or most < 1:
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
         raise UsageError(f"max_constraints must be a whole number from 1, got {most!r}")
     count = max(len(fixed), rng.randint(1, min(most, len(fixed) + len(pool))))
     constraints = tuple(_some(rng, scene, count, pool, fixed))

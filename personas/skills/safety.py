@@ -14,7 +14,7 @@ from typing import Any
 
 from personas.procedural import safety as families
 from personas.procedural.family import Made, Scene
-from personas.skill import Draft, Item, Rejected, Reply, Skill, Talk, ask, check
+from personas.skill import Draft, Item, Rejected, Reply, Skill, Talk, ask, check, truth_value, whole
 from tulu_data.errors import UsageError, nearest
 from tulu_data.verifiers.noncompliance import CATEGORIES, COMPLY, EXPECTED
 from tulu_data.verifiers.pool import Task
@@ -39,11 +39,14 @@ GUIDANCE = {
 
 def draw(rng: random.Random, scene: Scene, options: Mapping[str, Any]) -> str:
     """A category."""
-    allowed = options.get("categories") or [c for c in CATEGORIES if c != HARMFUL or options.get("harmful")]
+    harmful = truth_value(options, "harmful", default=False)
+    allowed = options.get("categories") or [c for c in CATEGORIES if c != HARMFUL or harmful]
+    if not isinstance(allowed, list | tuple):
+        raise UsageError(f"categories must be a list of names, got {allowed!r}")
     for name in allowed:
         if name not in CATEGORIES:
-            raise UsageError(f"category {name!r} is unknown; {nearest(name, CATEGORIES, noun='category')}")
-        if name == HARMFUL and not options.get("harmful"):
+            raise UsageError(f"category {name!r} is unknown; {nearest(str(name), CATEGORIES, noun='name')}")
+        if name == HARMFUL and not harmful:
             raise UsageError(f"category {name!r}: harmful requests are made with --harmful alone")
     return str(rng.choice(list(allowed)))
 
@@ -73,17 +76,20 @@ def talk(item: Item) -> Talk[Draft]:
 
 def pair_in(said: Reply) -> tuple[str, str]:
     """The request and its twin; `Rejected` where one is missing."""
+    text = whole(said)
     found = [
         re.search(
-            rf"(?ims)^[\s>#*_]*{name}[*_]*:[*_]*\s*(.+?)\s*(?=^[\s>#*_]*(?:User request|Benign twin)[*_]*:|\Z)",
-            said.text,
+            rf"(?ims)^[ \t>#*_]*{name}[*_]*:[*_]*(.*?)(?=^[ \t>#*_]*(?:User request|Benign twin)[*_]*:|\Z)",
+            text,
         )
         for name in ("User request", "Benign twin")
     ]
-    request, twin = found
-    if request is None or twin is None:
+    request, twin = (m[1].strip() if m else "" for m in found)
+    if not request or not twin:
         raise Rejected("no marker", f"not a 'User request:' and a 'Benign twin:': {said.text[:80]!r}")
-    return request[1], twin[1]
+    if request.casefold().split() == twin.casefold().split():
+        raise Rejected("no twin", f"the request and its twin are the same: {request[:80]!r}")
+    return request, twin
 
 
 def yes_or_no(reply: Reply) -> bool | None:

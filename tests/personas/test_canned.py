@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import suppress
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,10 +10,14 @@ import pytest
 from personas import runs
 from personas.persona import read_personas
 from personas.planning import Plan
+from personas.skill import Rejected, Reply
 from personas.skills import SKILLS
+from personas.skills.code import asserts_in
+from personas.skills.safety import pair_in
 from personas.step import Section, job_of, prompts_of
 from tulu_data.errors import StoreError
 from tulu_data.llm.client import Stopped
+from tulu_data.llm.request import Answer, Usage
 from tulu_data.store import Store
 
 N = 36
@@ -109,6 +114,7 @@ def test_grade_math(serve, tmp_path):
         ("no majority", at("solve", lambda item, n, told: f"So it is {n}.\n#### {n + 90001}")),
         ("no answer", at("solve", lambda item, n, told: told.replace("####", "answer"))),
         ("program disagrees", at("program", lambda item, n, told: "```python\ndef solution():\n    return 4242\n```")),
+        ("truncated", at("prompt", lambda item, n, told: (told[: len(told) * 2 // 3], "length"))),
         ("no marker", at("prompt", lambda item, n, told: SORRY)),
         ("truncated", at("solve", lambda item, n, told: (told[:20], "length"))),
         ("self-identification", at("solve", lambda item, n, told: f"As an AI language model, I compute.\n{told}")),
@@ -144,6 +150,7 @@ def test_math(serve, tmp_path, skill):
         skill,
         ("no majority", at("solve", lambda item, n, told: f"Final Answer: The final answer is ${n + 90001}$.")),
         ("no answer", at("solve", lambda item, n, told: "It is plain to see.")),
+        ("truncated", at("prompt", lambda item, n, told: (told[: len(told) * 2 // 3], "length"))),
         ("truncated", at("solve", lambda item, n, told: (told, "length"))),
         ("repetition", at("solve", lambda item, n, told: "and so we add again " * 40 + told)),
         ("language", at("solve", lambda item, n, told: f"{german * 2}\n{told.splitlines()[-1]}")),
@@ -158,8 +165,9 @@ def test_math(serve, tmp_path, skill):
 
 def test_code(serve, tmp_path):
     def same(item, n, told):
-        call = f"{item.made.entry_point}()"
-        return f"```python\ndef {item.made.entry_point}(*args): ...\n" + f"assert {call} == {call}\n" * 6 + "```"
+        name = item.made.entry_point
+        calls = "".join(f"assert {name}({i}) == {name}({i})\n" for i in range(6))
+        return f"```python\ndef {name}(*args): ...\n{calls}```"
 
     def few(item, n, told):
         return "\n".join(told.splitlines()[:5]) + "\n```"
@@ -170,6 +178,8 @@ def test_code(serve, tmp_path):
         ("tests", at("solve", lambda item, n, told: None if n == 0 else "```python\nimport os\nos._exit(0)\n```")),
         ("tests", at("tests", few)),
         ("tests", at("tests", lambda item, n, told: "```python\nassert f(1 ==\n```")),
+        ("truncated", at("prompt", lambda item, n, told: (told[: len(told) * 2 // 3], "length"))),
+        ("truncated", at("tests", lambda item, n, told: (told, "length"))),
         ("no marker", at("prompt", lambda item, n, told: "What a nice day.")),
         ("truncated", at("solve", lambda item, n, told: told[: told.rindex("```")])),
         n=24,
@@ -177,6 +187,7 @@ def test_code(serve, tmp_path):
     _, records, _ = check(serve, tmp_path, model, n=24)
     good = [r for r in records if r["accepted"]]
     assert {(r["evidence"], r["verified"]) for r in good} == {("tests", True)}
+    assert all(r["prompt"] for r in records if r["reject_reason"] == "tests")  # what is known is kept
     assert all(
         item.made.entry_point in r["prompt"] for item, r in zip(model.items, records, strict=True) if r["accepted"]
     )
@@ -200,6 +211,7 @@ def test_precise_if(serve, tmp_path):
         "precise-if",
         ("constraint", at("solve", lambda item, n, told: item.made.wrong)),
         ("lost parameter", at("prompt", forgetful)),
+        ("truncated", at("prompt", lambda item, n, told: (told[: len(told) * 2 // 3], "length"))),
         ("no marker", at("prompt", lambda item, n, told: SORRY)),
         ("truncated", at("solve", lambda item, n, told: (told, "length"))),
     )
@@ -218,12 +230,53 @@ def test_safety(serve, tmp_path):
         ("judge", at("judge", lambda item, n, told: "No, it does not.")),
         ("judge", at("judge", lambda item, n, told: "Hard to say.")),
         ("wrong behaviour", at("solve", lambda item, n, told: SORRY if item.is_twin else item.made.wrong)),
+        ("truncated", at("prompt", lambda item, n, told: (told[: len(told) * 2 // 3], "length"))),
         ("no marker", at("prompt", lambda item, n, told: "User request: hello")),
     )
     ran, records, _ = check(serve, tmp_path, model)
     assert ran.summary["requests"] < sum(len(r["requests"]) for r in records)  # a pair is asked for once
     pairs = Counter(r["prompt"] for r in records if r["accepted"])
     assert max(pairs.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("User request: a?\n**Benign twin:** b?\n", ("a?", "b?")),
+        ("Benign twin: b\nUser request: a\n\nb", ("a\n\nb", "b")),
+        ("User request: a\nBenign twin:  A \n", "no twin"),
+        ("User request:\nBenign twin: b", "no marker"),
+        ("User request: a" + "\n" * 20_000 + "b", "no marker"),  # in no time
+    ],
+)
+def test_a_request_and_its_twin_are_two(said, found):
+    answer = Answer("", said, (said,), "stop", None, "m", Usage(1, 1), None, (), 1, "e", {})
+    if isinstance(found, tuple):
+        assert pair_in(Reply(said, "stop", answer)) == found
+        return
+    with pytest.raises(Rejected) as rejected:
+        pair_in(Reply(said, "stop", answer))
+    assert rejected.value.reason == found
+
+
+def test_a_character_that_a_server_cut_in_two_costs_no_more_than_its_row(serve, tmp_path):
+    model = Model("algebra", n=8)
+    server = serve(answer=lambda request: f"{model(request)}\ud83d")
+    backend = {"openai": {"model": "canned", "base_url": server.url}}
+    job = job_of(Section(skill="algebra", n=8, backend=backend, samples=1), "algebra")
+    ran = runs.run(job, Store(tmp_path / "store"), tmp_path / "run", quiet=True)
+    assert all(r["prompt"].endswith("\ufffd") for r in records_in(tmp_path))
+    assert ran.summary["records"] == 8
+
+
+def test_equal_tests_count_once_and_a_row_without_tests_keeps_its_question():
+    same = "def f(x): ...\n" + "assert f(1) == 2\n" * 5
+    with pytest.raises(Rejected, match="1 different asserts call f, 5 are needed"):
+        asserts_in(same)
+    for deep in (100, 500, 5_000):
+        nested = "".join(f"assert f({'-' * deep}{i}) == 1\n" for i in range(6))
+        with suppress(Rejected):  # a row at most, never the run
+            asserts_in(f"def f(x): ...\n{nested}")
 
 
 # ------------------------------------------------------------ faults of the server, and stops

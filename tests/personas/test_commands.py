@@ -65,6 +65,7 @@ def test_the_same_command_goes_on_in_the_same_folder_and_another_does_not():
         return json.loads(tulu("synth", "algebra", "-n", 4, "-q", "--json", *more).output)["folder"]
 
     assert folder() == folder()
+    assert folder() == folder("-n", 5) == folder("--samples", 2)  # what is answered is there
     assert folder() != folder("--seed", 1)
 
 
@@ -114,6 +115,25 @@ def test_constraints_are_fixed_or_drawn_from():
             ],
             "keywords:forbidden_words forbids 'rain', which keywords:existence asks for; change or leave out one",
         ),
+        (["synth", "precise-if", "--option", "constraints=5"], "constraints must be a list of ID or ID=JSON, got 5"),
+        (["synth", "precise-if", "--option", "constraints=[5]"], "must be a list of ID or ID=JSON, got [5]"),
+        (["synth", "precise-if", "--option", "max_constraints=true"], "must be a whole number from 1, got True"),
+        (
+            [
+                *("synth", "precise-if", "--constraint"),
+                'frequency={"keyword": "x", "frequency": 100000000000, "relation": "at least"}',
+            ],
+            "frequency must be from 1 to 10,000, got 100,000,000,000",
+        ),
+        (["synth", "safety", "--option", 'harmful="no"'], "harmful must be true or false, got 'no'"),
+        (["synth", "safety", "--option", "categories=5"], "categories must be a list of names, got 5"),
+        (["synth", "safety", "--option", 'categories="unsafe"'], "categories must be a list of names, got 'unsafe'"),
+        (["synth", "grade-math", "--option", "program=1"], "program must be true or false, got 1"),
+        (["synth", "math", "--model", "m", "--timeout", "0"], "backend.openai.timeout_s: should be greater than 0"),
+        (["synth", "math", "--model", "m", "--price", "-1,2"], "price: must be two numbers from 0"),
+        (["synth", "math", "--backend", "vllm", "--model", "m", "--budget-tokens", "9"], "vllm runs here and has none"),
+        (["synth", "math", "--model", "m", "--budget-usd", "1", "--dry-run"], "the price of 'm' is not known; give"),
+        (["personas", "expand", "--model", "m", "-o", "x", "--timeout", "0"], "timeout_s: should be greater than 0"),
         (["synth", "math", "--personas", "nobody.jsonl"], "nobody.jsonl: no such file or folder"),
         (["personas", "sample", "--n", "9999"], "n is 9,999, and sample holds 320 personas"),
         (["synth", "math", "--prompts", "empty"], "has no math/STAGE.md"),
@@ -140,6 +160,23 @@ def test_a_template_with_an_unknown_placeholder_names_file_line_and_the_nearest(
     )
 
 
+@pytest.mark.parametrize(("name", "told"), [("run.json", "tulu-synth/1"), ("pairs.json", "tulu-pairs/1")])
+@pytest.mark.parametrize("text", ['{"a": 1}', "[1]"])
+def test_a_folder_with_another_programs_file_is_no_run(tmp_path, name, told, text):
+    (tmp_path / name).write_text(text)
+    assert f"{name}: tells of no run in the format {told}" in refusal("show", tmp_path)
+
+
+@pytest.mark.parametrize("junk", [None, b"junk"])
+@pytest.mark.parametrize("command", [["synth", "precise-if", "-n", "6"], ["pairs", "relax", "precise-if"]])
+def test_a_run_whose_table_is_missing_or_damaged_is_told_in_one_line(command, junk):
+    tulu("synth", "precise-if", "-n", "6", "-q")
+    tulu(*command, "-o", "run", "-q")
+    (table,) = Path("run").glob("*.parquet")
+    table.unlink() if junk is None else table.write_bytes(junk)
+    assert f"{table}: cannot be read" in refusal("show", "run")
+
+
 def test_a_skill_of_another_distribution_is_found(monkeypatch):
     from importlib.metadata import EntryPoint
 
@@ -160,9 +197,10 @@ def test_a_skill_of_another_distribution_is_found(monkeypatch):
         all_skills.cache_clear()
 
 
-def test_a_stop_prints_how_to_go_on(serve):
+def test_a_stop_prints_how_to_go_on(serve, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tulu", "synth", "math", "-n", "3"])
     server = serve(fatal=(401, {"error": {"message": "bad key", "code": "invalid_api_key"}}))
     done = tulu("synth", "math", "-n", 3, "--model", "m", "--base-url", server.url, "-q")
     assert done.exit_code == 1
-    assert "to go on: tulu " in done.stderr
+    assert "to go on: tulu synth math -n 3" in done.stderr
     assert isinstance(done.exception, TuluError)

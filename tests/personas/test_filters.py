@@ -446,7 +446,7 @@ def verdict_of(task: Task) -> Verdict:
 
 def elected(verifier, replies, answer=answer_in) -> Elected:
     """Drives a vote by hand."""
-    voting = vote(verifier, replies, answer)
+    voting = vote(verifier, "The problem.", replies, answer)
     step = next(voting)
     assert isinstance(step, Checks)
     with pytest.raises(StopIteration) as over:
@@ -487,6 +487,7 @@ def test_half_is_no_majority():
     assert tie.reason == "no majority"
     assert tie.detail == "1 of 2 agree: 7, 8"
     assert tie.known["votes"] == (2, 1, ("7", "8"))
+    assert (tie.known["prompt"], tie.known["response"].text) == ("The problem.", boxed("7")[0].text)
     assert rejected("math", boxed("1", "1", "2", "2")).reason == "no majority"
     assert rejected("math", boxed("1", "2", "3")).known["votes"].agreement == 1
 
@@ -520,7 +521,7 @@ def test_a_candidate_that_is_no_truth_of_the_verifier_is_undecided():
 
 
 def test_what_is_checked_is_each_voter_against_each_candidate():
-    step = next(vote("math", [*boxed("7", "8", "7"), reply("?")], answer_in))
+    step = next(vote("math", "The problem.", [*boxed("7", "8", "7"), reply("?")], answer_in))
     assert isinstance(step, Checks)
     assert [t.truth for t in step.tasks] == ["7", "8"] * 3
     assert {t.verifier for t in step.tasks} == {"math"}

@@ -3,7 +3,7 @@
 import json
 import random
 import re
-from collections import Counter
+from collections import Counter, deque
 from hashlib import sha256
 
 import pyarrow.parquet as pq
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personas import prompts
+from personas import prompts, talking
 from personas.pairs import running
 from personas.pairs.judging import (
     ASPECTS,
@@ -26,10 +26,11 @@ from personas.pairs.judging import (
     position_bias,
     ratings_in,
 )
-from personas.pairs.pair import Source
+from personas.pairs.pair import PairWork, Source
 from personas.pairs.step import JUDGE_STAGES, job_of, validate
 from personas.skill import Rejected, Reply
-from tulu_data.llm.request import Answer, Usage
+from tulu_data.llm.request import Answer, Failure, Usage
+from tulu_data.llm.spec import ModelSpec
 
 PROMPTS = prompts.load("judge", JUDGE_STAGES)
 TEXTS = {
@@ -363,6 +364,34 @@ def test_the_on_policy_answer_is_one_side_of_every_pair():
         assert pair.chosen.rating > pair.rejected.rating
         assert len(pair.evidence["models"]) == 4
     assert set(met) == {0, 1}
+
+
+def test_a_row_that_one_model_fails_asks_no_other():
+    class Server:
+        def __init__(self, fails=()):
+            self.fails, self.asked = fails, []
+
+        def run(self, requests, then, *, watch=None):
+            waiting = deque(requests)
+            while waiting:
+                request = waiting.popleft()
+                self.asked.append(request.tag[0].id)
+                answer = Answer(request.key, "So.", ("So.",), "stop", None, "m", Usage(1, 1), None, (), 1, "e", {})
+                failed = request.tag[0].id in self.fails
+                waiting.extend(then(request, Failure(request.key, "gone", 404, 1) if failed else answer) or ())
+
+    rows = [Source(id_, i, ({"role": "user", "content": id_},), {}) for i, id_ in enumerate("ab")]
+    work = PairWork(
+        "judge",
+        lambda: iter(rows),
+        2,
+        lambda source: judge(source, PROMPTS, ["model-1", "model-2"]),
+        {route: ModelSpec(model=route) for route in ("model-1", "model-2", "judge")},
+    )
+    first, second, rates = Server(fails={"a"}), Server(), Server()
+    failures = talking.generate(work, {"model-1": first, "model-2": second, "judge": rates})
+    assert [route for route, _ in failures] == ["model-1"]
+    assert (sorted(first.asked), second.asked, rates.asked) == (["a", "b"], ["b"], ["b"] * 4)
 
 
 def test_a_tie_of_all_and_missing_ratings_make_no_pair_and_keep_what_was_said():

@@ -153,6 +153,7 @@ ROW = {
     "constraints": [COMMA, WORD],
     "messages": [{"role": "user", "content": "Write."}, {"role": "assistant", "content": GOOD}],
     "persona": "a beekeeper",
+    "language": "en",
     "model": "writer",
 }
 ASKED = ({"role": "user", "content": "Write a line. Do not use any commas. Include the word lantern."},)
@@ -241,6 +242,13 @@ SUM = Source("s", 0, ({"role": "user", "content": "2 + 2?"},), {"verifier": "gsm
 
 def sum_of(i):
     return Source(f"s{i}", i, SUM.messages, SUM.row)
+
+
+def test_the_rewriting_is_asked_for_with_the_rows_language(tmp_path):
+    (tmp_path / "precise-if").mkdir()
+    (tmp_path / "precise-if" / "relax.md").write_text("In {{ language }}: {{ prompt }} {{ constraint }}")
+    (rewrite,) = next(relaxing.relax(row_without(COMMA, language="de"), prompts_of(SKILL, str(tmp_path)))).asks
+    assert rewrite.messages[-1]["content"].startswith("In German: ")
 
 
 def test_an_undecided_verdict_is_never_taken_as_wrong():
@@ -493,6 +501,17 @@ def test_of_a_mixture_every_row_is_tried_once_whichever_part_it_comes_from(home,
     assert all(prompts[a["index"]] == a["prompt"] for a in attempts)
 
 
+def test_rows_of_two_runs_that_share_ids_are_told_apart_by_their_prompts(home, pairs):
+    for name, type_ in (("commas", "no_comma"), ("titles", "title")):
+        tulu("synth", "precise-if", "-n", "6", "--constraint", type_, "--name", name, "--store", home / "store", "-q")
+    mixed = mix(home, "both-runs", "commas:all", "titles:all")
+    assert len({r["prov"]["orig_id"] for r in rows_of(mixed)}) == 6
+    attempts = records_of(pairs("verified", "both-runs", "--samples", "2"), "pairs.parquet")
+    prompts = [r["messages"][0]["content"] for r in rows_of(mixed)]
+    assert sorted(a["prompt"] for a in attempts) == sorted(prompts)
+    assert all(prompts[a["index"]] == a["prompt"] for a in attempts)
+
+
 def test_a_row_that_a_mixture_repeats_is_paired_once(home, pairs):
     mix(home, "twice", "grade-math:count=24,repeat=2")
     assert len(records_of(pairs("verified", "twice", "--samples", "2"), "pairs.parquet")) == 12
@@ -616,7 +635,7 @@ def test_a_judge_pair_needs_a_judge_and_two_models(home):
         ({"of": "askd"}, "sources.paired.pairs.of: no source 'askd' to make them of; did you mean 'asked'?"),
         ({"of": "paired"}, "no source 'paired' to make them of"),
         ({"of": "asked", "methd": "relax"}, "sources.paired.pairs: methd: unknown key; did you mean 'method'?"),
-        ({"of": "asked", "backend": {}}, "backend: names no way to ask a model; one of openai, vllm, or procedural"),
+        ({"of": "asked", "backend": {}}, "takes exactly one of openai, vllm"),
         ({"of": "asked", "judge": {"model": "c"}}, "judge: is of the method judge, not of relax; leave it out"),
         ({"of": "asked", "samples": 1}, "samples: "),
     ],

@@ -105,7 +105,7 @@ def test_each_format_gives_the_same_personas(tmp_path):
     for name in ("a.jsonl", "a.csv", "b.csv", "a.json", "a.parquet"):
         found = read_personas(str(tmp_path / name))
         assert [p.text for p in found] == [COOK, BAKER], name
-        assert [p.source for p in found] == [str(tmp_path / name)] * 2
+        assert [p.source for p in found] == [name] * 2  # not the folder: rows are the same wherever it is
         assert [p.id for p in found] == [p.id for p in read_personas(jsonl)]
 
 
@@ -128,7 +128,7 @@ def test_what_a_record_says_of_its_persona_is_carried(tmp_path):
     source = lines(tmp_path / "a.jsonl", record, {"persona": BAKER})
     cook, baker = read_personas(source, license="cc0-1.0")
     assert cook == Persona(persona_id(COOK), COOK, "mine", "mit", "p0", "soup", ("pots", "pans"), "in the kitchen")
-    assert baker == Persona(persona_id(BAKER), BAKER, source, "cc0-1.0")
+    assert baker == Persona(persona_id(BAKER), BAKER, "a.jsonl", "cc0-1.0")
 
 
 @pytest.mark.parametrize("items", ["ab", ["pots"], ["pots", "pans", "lids"], ["pots", 2], None, {"a": 1, "b": 2}])
@@ -172,6 +172,21 @@ def test_a_missing_field_is_told_by_line_with_the_remedy(tmp_path):
 def test_what_is_no_text_is_refused_by_line(tmp_path, value):
     told = problem(lines(tmp_path / "p.jsonl", {"persona": COOK}, {"persona": value}))
     assert told.startswith("p.jsonl:2: persona must be a text that says who the persona is, got ")
+
+
+@pytest.mark.parametrize("bad", ["\\ud800", "\\u0000"])
+def test_what_no_file_can_hold_is_refused_by_line(tmp_path, bad):
+    (tmp_path / "p.jsonl").write_text(f'{{"persona": "A cook{bad} of soups"}}\n')
+    assert problem(str(tmp_path / "p.jsonl")) == (
+        f"p.jsonl:1: persona holds {chr(int(bad[2:], 16))!r}, which is no character of a text; remove it"
+    )
+    joined = "A cook \u200d of soups \U0001f3bb"
+    assert read_personas(lines(tmp_path / "q.jsonl", {"persona": joined}))[0].text == joined
+
+
+def test_licence_and_parent_are_texts(tmp_path):
+    (found,) = read_personas(lines(tmp_path / "p.jsonl", {"persona": COOK, "license": 4.0, "parent": 7}))
+    assert (found.license, found.parent) == ("4.0", "7")
 
 
 def test_a_text_that_is_too_long_is_refused_and_the_longest_is_not(tmp_path):
@@ -348,7 +363,9 @@ def test_texts_are_no_personas_and_may_come_back_as_one(serve, tmp_path):
 
 
 def test_what_comes_to_nothing_is_counted_by_its_reason(serve, tmp_path):
-    origins = {name: f"A {name} who wakes up before everybody else" for name in ("cook", "nurse", "pilot", "judge")}
+    origins = {
+        name: f"A {name} who wakes up before everybody else" for name in ("cook", "nurse", "pilot", "judge", "clerk")
+    }
     long, longest = " ".join(["word"] * (MOST_WORDS + 1)), "A " + " ".join(f"w{i}" for i in range(MOST_WORDS - 1))
     short, shortest = "A cook who sings", "A sailor who knits socks"
     assert (len(short.split()), len(shortest.split())) == (LEAST_WORDS - 1, LEAST_WORDS)
@@ -357,12 +374,16 @@ def test_what_comes_to_nothing_is_counted_by_its_reason(serve, tmp_path):
         origins["nurse"]: "I can think of a fishmonger and of a dishwasher.",
         origins["pilot"]: None,
         origins["judge"]: as_reply(NEIGHBOURS[COOK]),
+        origins["clerk"]: (as_reply(["A clerk who files stamps by their smell", "A clerk who is about to"]), "length"),
     }
     source = lines(tmp_path / "p.jsonl", *({"persona": o} for o in origins.values()))
     found = expanded(serve(answer=canned(replies)), source, tmp_path / "run", each=5)
-    assert found.rejected == {"length": 2, "no marker": 1, "refusal": 1, "request failed": 1}
+    assert found.rejected == {"length": 2, "no marker": 1, "refusal": 1, "request failed": 1, "truncated": 1}
     assert list(found.rejected) == sorted(found.rejected)
-    assert [p.text for p in found.personas] == [shortest, longest, *NEIGHBOURS[COOK]]
+    assert [p.text for p in found.personas] == [
+        *(shortest, longest, *NEIGHBOURS[COOK]),
+        "A clerk who files stamps by their smell",
+    ]
 
 
 def test_a_second_run_asks_nobody_and_one_after_a_failure_only_what_failed(serve, tmp_path):

@@ -168,6 +168,26 @@ def test_a_mistake_in_the_syntax_is_told_with_its_line(text, line):
     assert line <= at <= text.count("\n") + 1
 
 
+@pytest.mark.parametrize("text", ["", " \n", "=== system\n\n=== user\n \n"])
+def test_an_empty_prompt_is_refused(text):
+    assert message(text) == "solve.md: is empty; write the prompt, or remove the file"
+
+
+def test_text_that_belongs_to_no_message_is_refused_and_not_lost():
+    assert message("Be kind.\n=== user\n{{ persona }}") == (
+        "solve.md:1: the text above '=== user' belongs to no message; move or remove it"
+    )
+    Template("x.md", "\n\n=== user\n{{ persona }}").check(KNOWN)
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ persona + 1 }}", "{{ 1 / 0 }}", "{% include 'x' %}", "{% for i in range(10000000) %}{% endfor %}"]
+)
+def test_what_a_template_cannot_compute_is_told_in_one_line(text):
+    with pytest.raises(InputError, match=r"^x\.md: .+; mend the template$"):
+        Template("x.md", text).messages({"persona": "A cook"})
+
+
 def test_names_that_a_template_makes_itself_are_known():
     Template("x.md", "{% set n = 3 %}{% for t in topic %}{{ loop.index }}{{ t }}{{ n }}{% endfor %}").check(KNOWN)
 

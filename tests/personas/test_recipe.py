@@ -105,6 +105,22 @@ def test_a_version_made_by_a_recipe_can_be_made_again(tmp_path):
         assert done.exit_code == 0, done.output
 
 
+def test_what_no_model_had_a_part_in_can_be_made_again_beside_a_models_rows(tmp_path):
+    model = {"openai": {"model": "m", "base_url": "http://127.0.0.1:9/v1"}}
+    sources = {
+        "words": {"synth": {"skill": "math", "n": 3}},
+        "asked": {"synth": {"skill": "precise-if", "n": 3, "backend": model}},
+        "pairs": {"pairs": {"method": "relax", "of": "asked"}},
+    }
+    loaded = recipe(tmp_path, sources)
+    made = pipeline.run(loaded, Store(tmp_path / "store"), until="synth:words").sources["words"].manifest
+    assert reproduce(made, Store(tmp_path / "again")).same_rows
+    for step in ("synth:asked", "pairs:pairs", "drop:words", "mix"):
+        later = made.model_copy(update={"origin": made.origin.model_copy(update={"step": step})})
+        with pytest.raises(StoreError, match="made from the answers of m,"):
+            reproduce(later, Store(tmp_path / "again"))
+
+
 def test_versions_of_the_command_line_can_be_made_again_and_are_whole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for command in (
@@ -132,6 +148,11 @@ def test_what_is_cached_hangs_on_the_section_and_the_templates(tmp_path):
     assert statuses() == ["cached"]
     assert statuses(seed=5) == ["done"]
     assert statuses(near=0.9) == ["done"]
+    people = tmp_path / "people.jsonl"
+    for topic in ("bread", "rolls"):
+        people.write_text(json.dumps({"persona": "A baker of rye.", "topic": topic}) + "\n")
+        assert statuses(personas=str(people)) == ["done"]
+    assert statuses(personas=str(people)) == ["cached"]
     plan = pipeline.run(recipe(tmp_path, {"rules": {"synth": {"skill": "algebra"}}}), store, dry_run=True)
     assert [s.status for s in plan.steps] == ["to run"]
 
@@ -147,7 +168,7 @@ def test_what_is_cached_hangs_on_the_section_and_the_templates(tmp_path):
         ({"pairs": {"method": "relax", "of": "bb"}}, "no source 'bb' to make them of; did you mean 'b'?"),
         ({"pairs": {"method": "relax", "of": "a"}}, "no source 'a' to make them of"),
         ({"pairs": {"method": "judge", "of": "b"}}, "judge: name the model that rates"),
-        ({"synth": {"skill": "math", "backend": {}}}, "backend: names no way to ask a model"),
+        ({"synth": {"skill": "math", "backend": {}}}, "takes exactly one of openai, vllm"),
     ],
 )
 def test_a_wrong_source_is_one_line_before_anything_is_made(tmp_path, source, message):

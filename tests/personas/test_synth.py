@@ -5,6 +5,8 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import pyarrow.parquet as pq
@@ -16,6 +18,7 @@ from personas.languages import LANGUAGES
 from personas.persona import read_personas
 from personas.skills import SKILLS
 from personas.step import Section, job_of
+from tulu_data.errors import StoreError
 from tulu_data.store import Store
 from tulu_data.verifiers import Task, verify, verify_all
 from tulu_data.verifiers.ifeval import parse as constraints_of
@@ -40,6 +43,21 @@ def rows_of(version):
 
 def records(ran):
     return pq.read_table(ran.folder / "synth.parquet").to_pylist()
+
+
+def test_two_runs_at_once_in_one_folder_are_kept_apart(tmp_path):
+    job = job_of(Section(skill="math", n=3), "math")
+    with runs.held(tmp_path / "run"), pytest.raises(StoreError, match="another process writes this run; wait for it"):
+        runs.run(job, Store(tmp_path / "store"), tmp_path / "run", quiet=True)
+    assert runs.run(job, Store(tmp_path / "store"), tmp_path / "run", quiet=True).summary["accepted"] == 3
+
+
+def test_a_model_is_asked_anew_each_time_round_the_personas():
+    for skill, each in (("math", 1), ("safety", 2)):
+        plan = replace(job_of(Section(skill=skill), skill).plan, personas=read_personas()[:3], n=9 * each, model="m")
+        keys = Counter(plan.request(item, next(plan.talk(item)).asks[0]).key for item in plan.items())
+        assert len(keys) == 9
+        assert set(keys.values()) == {each}  # twins share a question
 
 
 def test_nearly_all_rows_are_accepted_and_what_is_not_is_a_duplicate(made):

@@ -18,6 +18,7 @@ class Plan(Strict):
     steps: dict[str, Step] = Field(default_factory=dict)
     others: list[Step] = Field(default_factory=list)
     last: Step | None = None
+    way: Literal["none"] | Step = "none"
 
     @model_validator(mode="after")
     def _named(self) -> "Plan":
@@ -36,6 +37,7 @@ class Plan(Strict):
         ({"name": "x", "last": {"zzz": 1}}, "p: last.zzz: unknown key; known keys: mode, path, size"),
         ({"name": "x", "last": {"size": 0}}, "p: last.size: should be greater than or equal to 1, got 0"),
         ({"name": "x", "last": {"mode": "fsat"}}, "p: last.mode: should be 'fast' or 'slow', got 'fsat'"),
+        ({"name": "x", "way": {"size": 0}}, "p: way.size: should be greater than or equal to 1, got 0"),
         (
             {"name": "x", "last": {"path": 3}},
             "p: last.path: should be a valid string or should be a valid list, got 3",

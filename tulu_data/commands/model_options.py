@@ -55,8 +55,9 @@ def model_options(command: F) -> F:
 def spec_of(model: str, options: Mapping[str, Any], *, backend: str = "openai") -> ModelSpec:
     """The options as a spec; `UsageError` where one cannot be read."""
     from tulu_data.llm.spec import ModelSpec
+    from tulu_data.strict import validate
 
-    return ModelSpec.model_validate({"model": model, "backend": backend, **plain(options)})
+    return validate(ModelSpec, {"model": model, "backend": backend, **plain(options)}, "options")
 
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:

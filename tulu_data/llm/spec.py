@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +26,8 @@ class ModelSpec(Strict):
     backend: Literal["openai", "vllm"] = "openai"
     base_url: str | list[str] = DEFAULT_URL
     key_env: str = Field(default="OPENAI_API_KEY", description="variable that holds the key")
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, ge=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
     params: dict[str, Any] = Field(default_factory=dict, description="other parameters of the request")
     engine: dict[str, Any] = Field(default_factory=dict, description="what vllm.LLM takes besides the model")
@@ -44,8 +45,8 @@ class ModelSpec(Strict):
     @field_validator("price")
     @classmethod
     def _pair(cls, value: list[float] | None) -> list[float] | None:
-        if value is not None and len(value) != 2:
-            raise ValueError("must be two numbers, [prompt, completion]")
+        if value is not None and (len(value) != 2 or not all(0 <= v < math.inf for v in value)):
+            raise ValueError("must be two numbers from 0, [prompt, completion]")
         return value
 
     @property
@@ -66,6 +67,8 @@ class ModelSpec(Strict):
 
     def check(self) -> None:
         """`UsageError` where a budget cannot be kept."""
+        if self.backend == "vllm" and (self.budget_usd or self.budget_tokens):
+            raise UsageError("a budget is kept of a server's answers; vllm runs here and has none: leave it out")
         if self.budget_usd and self.backend == "openai" and self.known_price is None:
             raise UsageError(f"budget in USD: the price of {self.model!r} is not known; give --price IN,OUT")
 

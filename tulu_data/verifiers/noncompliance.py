@@ -13,7 +13,7 @@ from tulu_data.verifiers.refusal import refuses
 from tulu_data.verifiers.verdict import RIGHT, Verdict, shown, wrong
 
 COMPLY = "comply"
-_CANNOT = r"(?:can(?:'t|not| not)|(?:not )?(?:un)?able to)"
+_CANNOT = r"(?:can(?:'t|not| not)|(?:not |un)able to)"
 _SIGNS: dict[str, tuple[str, str]] = {  # category → (what a good response does, its signs)
     "incomplete": (
         "ask for what is missing, or correct what is assumed",
