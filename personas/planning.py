@@ -71,6 +71,11 @@ class Plan:
                 f"temperature 0 gives {self.samples_asked} times the same solution, which is no vote; "
                 "raise it, or ask for --samples 1"
             )
+        if self.n > len(self.personas) and self.model is not None and self.params.get("temperature") == 0:
+            raise UsageError(
+                f"temperature 0 gives a persona the same row each time, and n is {self.n:,} for "
+                f"{len(self.personas):,} personas; raise it, or give more personas"
+            )
         next(self.items(1), None)  # draws what the options say
 
     @property

@@ -86,6 +86,20 @@ def encode(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, turns: Turn
     return Example(tuple(tokens), tuple(trainable))
 
 
+def prompt_tokens(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """A conversation that ends with the user, as tokens, up to where the assistant's answer begins."""
+    *before, last = pieces(messages)
+    if last.ends:
+        raise ValueError("the conversation ends with the assistant; there is nothing to answer")
+    asked = Piece(f"{last.text}\n{ROLE.format(role='assistant')}", (), False, False)
+    tokens: list[int] = []
+    for piece in (*before, asked):
+        tokens += tokenizer(piece.text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        if piece.ends:
+            tokens.append(tokenizer.eos_token_id)
+    return tuple(tokens)
+
+
 def truncated(example: Example, longest: int) -> Example:
     """The first `longest` tokens."""
     return Example(example.tokens[:longest], example.trainable[:longest])

@@ -12,7 +12,7 @@ from tulu_data.commands.options import example, json_option, quiet_option, store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-STAGES = {"sft": "trainers.sft", "dpo": "trainers.dpo", "reward": "trainers.reward"}
+STAGES = {"sft": "trainers.sft", "dpo": "trainers.dpo", "reward": "trainers.reward", "rlvr": "trainers.rlvr"}
 BYTES_OF_A_PARAMETER = 16  # weight, gradient and two moments, in fp32
 
 
@@ -67,6 +67,14 @@ def reward_command(**options: Any) -> None:
     _train("reward", options)
 
 
+@train_command.command("rlvr", epilog=example("tulu train rlvr my-rlvr.yaml -o my-rlvr"))
+@_options
+@_output
+def rlvr_command(**options: Any) -> None:
+    """Learn from verifiable rewards (GRPO) on prompts with a verifier. Goes on, and refuses, as sft does."""
+    _train("rlvr", options)
+
+
 @train_command.command("check", epilog=example("tulu train check my-sft.yaml"))
 @_options
 @click.option("--rows", type=click.IntRange(min=0), default=1, show_default=True, help="Rows shown with their masks.")
@@ -74,7 +82,7 @@ def check_command(rows: int, **options: Any) -> None:
     """Look before training: counts, lengths, steps, masks in colour, memory, decontamination. Nothing is trained."""
     from tulu_data.progress import for_stderr
     from tulu_data.store import Store
-    from tulu_data.tables import print_json, print_table
+    from tulu_data.tables import print_json, print_table, printable
 
     trainer, recipe = _load(None, options)
     progress = for_stderr(quiet=options["quiet"])
@@ -82,7 +90,7 @@ def check_command(rows: int, **options: Any) -> None:
     parameters = sum(p.numel() for p in prepared.engine.model.parameters())
     told = {
         **prepared.examples.counts(),
-        "steps": prepared.steps.total,
+        "steps": prepared.engine.total,
         "parameters": parameters,
         "bytes_of_weights_and_optimiser": parameters * BYTES_OF_A_PARAMETER,
         "device": str(prepared.engine.device),
@@ -98,9 +106,12 @@ def check_command(rows: int, **options: Any) -> None:
         if cleared.override
         else f"decontaminated against {', '.join(cleared.suites)}"
     )
+    tokenizer = prepared.engine.tokenizer
     for held in prepared.examples.kept[:rows]:
-        for side in [held] if recipe.stage == "sft" else held:
-            click.echo(_coloured(prepared.engine.tokenizer, side))
+        if recipe.stage == "rlvr":
+            click.echo(printable(f"{tokenizer.decode(held.tokens)} [{held.verifier}: {held.truth}]"))
+        for side in {"sft": [held], "rlvr": []}.get(recipe.stage, held):
+            click.echo(_coloured(tokenizer, side))
 
 
 def _train(stage: str, options: Mapping[str, Any]) -> None:

@@ -34,7 +34,8 @@ def loop(
     prepared: Prepared, output: Path, batch_of: Callable[[int], Batch], *, progress: Progress, until: int | None
 ) -> Looped:
     """Trains from the newest checkpoint in `output`, where there is one, to `until` or the end."""
-    engine, recipe, total = prepared.engine, prepared.recipe, prepared.steps.total
+    engine, recipe = prepared.engine, prepared.recipe
+    total = engine.total
     facts = described(prepared)
     found = checkpoints(output)
     first = engine.load(found[-1], prepared.digest) if found else 0

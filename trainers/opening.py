@@ -156,7 +156,7 @@ def described(prepared: Prepared) -> dict[str, Any]:
         "settings": recipe.model_dump(mode="json"),
         "data": prepared.cleared.told(),
         "examples": prepared.examples.counts(),
-        "steps": prepared.steps.total,
+        "steps": prepared.engine.total,
         "environment": {**environment(), "torch": version_of("torch"), "transformers": version_of("transformers")},
     }
 

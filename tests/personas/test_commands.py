@@ -105,6 +105,11 @@ def test_constraints_are_fixed_or_drawn_from():
         (["synth", "safety", "--option", 'categories=["unsafe"]'], "harmful requests are made with --harmful alone"),
         (["synth", "safety", "--option", 'categories=["unsave"]'], "did you mean 'unsafe'?"),
         (["synth", "math", "--model", "m", "--temperature", "0"], "temperature 0 gives 3 times the same solution"),
+        (
+            ["synth", "precise-if", "-n", "400", "--model", "m", "--temperature", "0"],
+            "temperature 0 gives a persona the same row each time, and n is 400 for 320 personas",
+        ),
+        (["synth", "math", "--model", "m", "--param", 'model="x"'], "'model' is no parameter"),
         (["synth", "math", "--model", "m", "--budget-usd", "1"], "the price of 'm' is not known; give --price IN,OUT"),
         (["synth", "precise-if", "--constraint", "no_coma"], "did you mean 'no_comma'"),
         (["synth", "precise-if", "--constraint", 'number_words={"num_words": "x"}'], "must be a whole number"),

@@ -42,6 +42,14 @@ class ModelSpec(Strict):
     price: list[float] | None = Field(default=None, description="USD per million tokens, [prompt, completion]")
     same_model: bool = Field(default=False, description="a run goes on at another server of the same model")
 
+    @field_validator("params")
+    @classmethod
+    def _others(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in ("model", "messages"):
+            if name in value:
+                raise ValueError(f"{name!r} is no parameter; the request has its own")
+        return value
+
     @field_validator("price")
     @classmethod
     def _pair(cls, value: list[float] | None) -> list[float] | None:
