@@ -188,17 +188,18 @@ def judged(prepared: Prepared, step: int, pool: VerifierPool) -> Judged:
     recipe, engine = prepared.recipe, prepared.engine
     tokenizer = engine.tokenizer
     prompts = [prepared.examples.kept[i] for i in prepared.steps.examples(step)]
-    groups = sample(
-        engine.model,
-        [p.tokens for p in prompts],
-        samples=recipe.samples,
-        max_new_tokens=recipe.response_length,
-        eos=tokenizer.eos_token_id,
-        pad=tokenizer.pad_token_id,
-        seed=int.from_bytes(sha256(f"{recipe.seed}/{step}".encode()).digest()[:6]),
-        temperature=recipe.temperature,
-        batch=recipe.sample_batch,
-    )
+    with engine.computing():
+        groups = sample(
+            engine.model,
+            [p.tokens for p in prompts],
+            samples=recipe.samples,
+            max_new_tokens=recipe.response_length,
+            eos=tokenizer.eos_token_id,
+            pad=tokenizer.pad_token_id,
+            seed=int.from_bytes(sha256(f"{recipe.seed}/{step}".encode()).digest()[:6]),
+            temperature=recipe.temperature,
+            batch=recipe.sample_batch,
+        )
     rollouts = [r for group in groups for r in group]
     tasks = [
         Task(prompt.verifier, tokenizer.decode(r.completion, skip_special_tokens=True), prompt.truth)

@@ -3,8 +3,8 @@
 What a completion becomes hangs on the seed, the index of its prompt and its own index, and not on what it is sampled
 beside: every row has a random generator of its own. Only rounding knows of the batch. A matrix product of another shape
 differs in its last bits, and where the best two tokens are as close, the other one is picked: with logits off by 1e-2,
-as in bf16, for 4 tokens in 1,000; in fp32 in proportion. (Hence Gumbel noise and not the cumulative distribution, where
-the error of a whole vocabulary adds up: 8 in 1,000 with logits off by 1e-6, at 128,256 words of Zipf's frequencies.)
+as in bf16, for 4 tokens in 1,000; in fp32 in proportion. Hence Gumbel noise, not the cumulative distribution, where the
+errors of a whole vocabulary add up: 8 in 1,000 with logits off by 1e-6, at 128,256 words of Zipf's frequencies.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _sampling(model: Any) -> Iterator[None]:
 def _generator(seed: int, prompt: int, number: int, device: torch.device) -> torch.Generator:
     """What a completion's tokens are drawn with."""
     digest = sha256(f"{seed}/{prompt}/{number}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8]) >> 1)  # it takes 63 bits everywhere
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8]))
 
 
 # ------------------------------------------------------------ one batch

@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from trainers import attention
 from trainers.rollout import choose, sample
@@ -121,6 +121,21 @@ def test_log_probabilities_are_those_of_a_full_forward_pass(model, temperature):
             assert rollout.logps == pytest.approx(full_logps(model, rollout, temperature or 1.0), abs=1e-4)
 
 
+def test_positions_are_counted_from_the_prompts_first_token():
+    """A Llama would not tell: it knows only how far apart tokens are."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=WORDS, n_positions=64, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3)
+    config.pad_token_id, config.bos_token_id, config.eos_token_id = PAD, None, None
+    learned = GPT2LMHeadModel(config)
+    for rollout in flat(drawn(learned, prompts_of())):
+        tokens = torch.tensor([[*rollout.prompt, *rollout.completion]])
+        learned.eval()
+        with torch.no_grad():
+            logps = torch.log_softmax(learned(tokens).logits[0], dim=-1)
+        wanted = logps[range(len(rollout.prompt) - 1, tokens.shape[1] - 1), list(rollout.completion)]
+        assert rollout.logps == pytest.approx(wanted.tolist(), abs=1e-4)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 1.5])
 def test_first_tokens_are_distributed_as_the_model_says(model, temperature):
     count, prompt = 4_000, prompts_of((9,))[0]
@@ -153,17 +168,23 @@ def test_the_batch_changes_no_completion(model, batch):
 
 
 def test_rounding_seldom_changes_a_token_of_a_large_vocabulary():
-    """It would change some 20 here if a uniform number picked from the cumulative distribution."""
-    rows, words = 1_000, 5_000
-    logits = -torch.arange(1.0, words + 1).log().expand(rows, words)
-    rounded = logits + 1e-5 * torch.randn(rows, words, generator=torch.Generator().manual_seed(0))
+    """The control picks by the cumulative distribution: an error anywhere before a token moves it."""
+    rows, words, random = 400, 20_000, torch.Generator().manual_seed(0)
+    logits = -(torch.randperm(words, generator=random) + 1.0).log()
+    rounded = logits + 1e-4 * torch.randn(words, generator=random)
+    uniforms = torch.rand(20_000, generator=random, dtype=torch.float64)
 
-    def chosen(from_):
-        return choose(from_, [torch.Generator().manual_seed(i) for i in range(rows)], 1.0)[0]
+    def drawn_with_noise(from_):
+        return choose(from_.expand(rows, words), [torch.Generator().manual_seed(i) for i in range(rows)], 1.0)[0]
 
-    one = chosen(logits)
-    assert int((one != chosen(rounded)).sum()) <= 1
-    assert len(one.unique()) > 100
+    def drawn_cumulatively(from_):
+        return torch.searchsorted(from_.double().softmax(-1).cumsum(-1), uniforms)
+
+    def changed(draw):
+        return float((draw(logits) != draw(rounded)).double().mean())
+
+    assert changed(drawn_with_noise) <= 1 / rows
+    assert changed(drawn_cumulatively) > 4 / rows
 
 
 def test_greedy_completions_move_with_their_prompts(model):
