@@ -1,8 +1,8 @@
 """Attention over packed rows: a token sees what stands before it in its own segment, and nothing else.
 
 Packed rows leak into each other silently where a model falls back to plain causal attention. So packed rows are run
-under an attention of our own, which is told where segments begin: on CUDA the variable-length kernel, elsewhere
-`scaled_dot_product_attention` segment by segment.
+under an attention of our own, which is told where segments begin: on CUDA in half precision the variable-length kernel,
+elsewhere `scaled_dot_product_attention` segment by segment.
 """
 
 from __future__ import annotations
@@ -74,8 +74,10 @@ def segments(
         raise ValueError(f"attention 'segments' has no window: {longest:,} tokens are more than its {sliding_window:,}")
     if beside := [name for name in ("softcap", "s_aux") if other.get(name) is not None]:
         raise ValueError(f"attention 'segments' has no {beside[0]}, which this model's layers ask for")
-    if query.is_cuda:
-        return _varlen(query, key, value, cu_seq_lens_q, longest, scaling), None
+    if query.is_cuda and value.dtype in (torch.bfloat16, torch.float16):  # the kernel has no fp32
+        # Under autocast, rotary positions leave query and key in fp32.
+        same = query.to(value.dtype), key.to(value.dtype), value
+        return _varlen(*same, cu_seq_lens_q, longest, scaling), None
     starts = cu_seq_lens_q.tolist()
     parts = [
         F.scaled_dot_product_attention(

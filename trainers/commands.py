@@ -116,14 +116,15 @@ def check_command(rows: int, **options: Any) -> None:
 
 def _train(stage: str, options: Mapping[str, Any]) -> None:
     from tulu_data.progress import for_stderr
-    from tulu_data.store import Store
+    from tulu_data.store import Store, writing
     from tulu_data.tables import print_json, print_table
 
     trainer, recipe = _load(stage, options)
     progress = for_stderr(quiet=options["quiet"])
-    trained = trainer.train(
-        recipe, Store(options["store_root"]), options["output"], allow=options["allow"], progress=progress
-    )
+    with writing(options["output"], "--output"):
+        trained = trainer.train(
+            recipe, Store(options["store_root"]), options["output"], allow=options["allow"], progress=progress
+        )
     loss = trained.losses[-1] if trained.losses else None  # none where all steps were taken before
     told = {"model": str(trained.model), "steps": trained.steps, "loss": loss}
     if options["as_json"]:

@@ -7,6 +7,7 @@ length-normalised loss with β 5 (arXiv 2411.15124 §5, 8B).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
@@ -20,7 +21,7 @@ from pydantic import Field
 from trainers import gate
 from trainers import loss as losses
 from trainers.attention import packed
-from trainers.engine import Engine, Optimiser, Place
+from trainers.engine import Engine, Optimiser, Place, flush
 from trainers.looping import Batch, loop
 from trainers.opening import open_model
 from trainers.packing import Steps, pack
@@ -32,6 +33,7 @@ from tulu_data.store import Store, Version
 from tulu_data.strict import Strict
 
 REFERENCE_FILE = "reference.npz"
+AT_ONCE = 1_024  # pairs packed together for the reference: packing takes the square of them
 SHOWN = ("accuracy", "margin", "chosen_reward", "rejected_reward")
 
 
@@ -95,7 +97,7 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
             "raise the one or lower the other"
         )
     version = store.open(recipe.mixture)
-    cleared = gate.clear(version, recipe.suites, allow=allow, progress=progress)
+    cleared = gate.clear(version, recipe.suites, store, allow=allow, progress=progress)
     torch.manual_seed(recipe.seed)
     model, tokenizer = open_model(recipe.model, longest=recipe.max_length)
     pairs = pairs_of(version, tokenizer, max_length=recipe.max_length, turns=recipe.turns, progress=progress)
@@ -144,13 +146,16 @@ class Reference(NamedTuple):
 def reference_of(prepared: Prepared, folder: Path, *, progress: Progress | None = None) -> Reference | None:
     """What the untrained model says of every pair, from `folder` where it was computed before; None for simpo.
 
-    Kept under the digests of the weights, the data and the settings that decide it.
+    Kept under the digests of what decides it: weights, configuration, and the pairs as tokens.
     """
     if prepared.recipe.loss == "simpo":
         return None
     recipe, engine = prepared.recipe, prepared.engine
-    told = {"model": weights_digest(engine.model), "data": prepared.version.digest, "max_length": recipe.max_length}
-    name = sha256(canonical_json({**told, "turns": recipe.turns, "dtype": recipe.place.dtype})).hexdigest()[:16]
+    config = engine.model.config.to_dict()
+    config.pop("_name_or_path", None)
+    told = {"model": weights_digest(engine.model), "config": json.dumps(config, sort_keys=True, default=str)}
+    told |= {"pairs": pairs_digest(prepared.examples.kept), "dtype": recipe.place.dtype}
+    name = sha256(canonical_json(told)).hexdigest()[:16]
     path = folder / f"{name}-{REFERENCE_FILE}"
     if path.exists():
         kept = np.load(path)
@@ -158,6 +163,7 @@ def reference_of(prepared: Prepared, folder: Path, *, progress: Progress | None 
     found = live_reference(prepared, progress=progress)
     part = path.with_suffix(".part.npz")
     np.savez(part, chosen=found.chosen.numpy(), rejected=found.rejected.numpy())
+    flush(part)
     part.rename(path)
     return found
 
@@ -168,11 +174,14 @@ def live_reference(prepared: Prepared, *, progress: Progress | None = None) -> R
     chosen, rejected = torch.empty(len(pairs)), torch.empty(len(pairs))
     engine.model.eval()
     with torch.no_grad(), (progress or Silent()).task("reference", len(pairs)) as advance:
-        for held in pack([p.tokens for p in pairs], prepared.recipe.capacity):
-            with engine.computing():
-                sums = sums_of(engine, [pairs[i] for i in held])
-            chosen[held], rejected[held] = sums.chosen.float().cpu(), sums.rejected.float().cpu()
-            advance(len(held))
+        for start in range(0, len(pairs), AT_ONCE):
+            some = pairs[start : start + AT_ONCE]
+            for held in pack([p.tokens for p in some], prepared.recipe.capacity):
+                with engine.computing():
+                    sums = sums_of(engine, [some[i] for i in held])
+                at = [start + i for i in held]
+                chosen[at], rejected[at] = sums.chosen.float().cpu(), sums.rejected.float().cpu()
+                advance(len(held))
     engine.model.train()
     return Reference(chosen, rejected)
 
@@ -182,7 +191,16 @@ def weights_digest(model: Any) -> str:
     h = sha256()
     for name, tensor in sorted(model.state_dict().items()):
         h.update(name.encode())
-        h.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        h.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return h.hexdigest()
+
+
+def pairs_digest(pairs: Sequence[Pair]) -> str:
+    """sha256 over the pairs as they are trained on, tokens and masks, in hex."""
+    h = sha256()
+    for side in (side for pair in pairs for side in pair):
+        h.update(len(side.tokens).to_bytes(8))
+        h.update(np.asarray(side.tokens, np.int64).tobytes() + np.asarray(side.trainable, np.bool_).tobytes())
     return h.hexdigest()
 
 

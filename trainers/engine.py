@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
+from safetensors import SafetensorError
 
 from tulu_data.errors import InputError, StoreError, UsageError
 from tulu_data.strict import Strict
@@ -128,14 +129,12 @@ class Engine:
             export(self.model, self.tokenizer, part)
             torch.save({"optimizer": self.optimizer.state_dict(), "random": _random_states()}, part / TENSORS_FILE)
             (part / STATE_FILE).write_text(json.dumps({"step": step, **facts}, indent=2, ensure_ascii=False) + "\n")
-            for path in part.iterdir():
-                _flush(path)
-            _flush(part)
+            flush(part)
             shutil.rmtree(target, ignore_errors=True)
             part.rename(target)
-            _flush(folder)
-        except OSError as e:
-            raise StoreError(f"{target}: cannot be written: {e.strerror or e}; make room and run it again") from None
+            flush(folder, deep=False)
+        except (OSError, RuntimeError, SafetensorError) as e:  # torch and safetensors have their own for a full disk
+            raise StoreError(f"{target}: cannot be written: {_reason(e)}; make room and run it again") from None
         for old in checkpoints(folder)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         return target
@@ -144,15 +143,15 @@ class Engine:
         """Goes on from a checkpoint; its step. `UsageError` where another recipe or other data made it."""
         try:
             state: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text())
-            tensors = torch.load(checkpoint / TENSORS_FILE, map_location=self.device, weights_only=True)
-        except (OSError, ValueError, RuntimeError, UnpicklingError, EOFError) as e:
-            reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+            tensors = torch.load(checkpoint / TENSORS_FILE, map_location="cpu", weights_only=True)
+            weights = _weights(checkpoint, self.model) if state.get("recipe") == recipe else {}
+        except (OSError, ValueError, RuntimeError, UnpicklingError, EOFError, SafetensorError) as e:
             raise InputError(
-                f"{checkpoint}: cannot be read ({reason}); remove it to go on from the one before"
+                f"{checkpoint}: cannot be read ({_reason(e)}); remove it to go on from the one before"
             ) from None
         if state.get("recipe") != recipe:
             raise UsageError(f"{checkpoint}: belongs to another recipe or other data; choose another --output")
-        self.model.load_state_dict(_weights(checkpoint, self.model))
+        self.model.load_state_dict(weights)
         self.optimizer.load_state_dict(tensors["optimizer"])
         _restore(tensors["random"])
         return int(state["step"])
@@ -178,6 +177,11 @@ def _weights(checkpoint: Path, model: Any) -> dict[str, torch.Tensor]:
     return type(model).from_pretrained(checkpoint, dtype=torch.float32).state_dict()  # type: ignore[no-any-return]
 
 
+def _reason(error: Exception) -> str:
+    said = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(said).splitlines()[0]
+
+
 def _random_states() -> dict[str, Any]:
     states: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -191,7 +195,10 @@ def _restore(states: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all([s.cpu() for s in states["cuda"]])
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path, *, deep: bool = True) -> None:
+    """Brings a file, or a folder with what is in it, to the disk."""
+    for inner in path.iterdir() if deep and path.is_dir() else ():
+        flush(inner)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

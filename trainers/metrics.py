@@ -17,7 +17,9 @@ class Metrics:
     def __init__(self, folder: Path, step: int) -> None:
         self.path = folder / METRICS_FILE
         kept = [line for line in read(folder) if line["step"] < step]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        part = self.path.with_suffix(".part")
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        part.replace(self.path)
         self._file = self.path.open("a", encoding="utf-8")
         self._since = time.monotonic()
 

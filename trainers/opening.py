@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from trainers import attention, gate
 from trainers.chat import TEMPLATE, Example, Turns, encode, truncated
-from trainers.engine import Engine, export
+from trainers.engine import Engine, export, flush
 from trainers.packing import Steps
 from tulu_data.errors import InputError, UsageError
 from tulu_data.manifest import environment
@@ -34,6 +35,7 @@ def open_model(name: str, *, longest: int = 0, kind: Any = None, **given: Any) -
     `InputError` in one line where it cannot be used, `UsageError` where it has too few positions.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -43,7 +45,7 @@ def open_model(name: str, *, longest: int = 0, kind: Any = None, **given: Any) -
         tokenizer = AutoTokenizer.from_pretrained(name)
         how = {"dtype": torch.float32, "attn_implementation": attention.NAME, **given}
         model = (kind or AutoModelForCausalLM).from_pretrained(name, **how)
-    except (OSError, ValueError, KeyError) as e:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as e:
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise InputError(f"model {name}: cannot be opened ({reason}); name a folder or a cached model") from None
     if not tokenizer.is_fast:
@@ -55,8 +57,34 @@ def open_model(name: str, *, longest: int = 0, kind: Any = None, **given: Any) -
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None and longest > positions:
         raise UsageError(f"max_length is {longest:,}, and the model has {positions:,} positions; lower it")
+    if unfit := _unfit(model):
+        raise InputError(f"model {name}: {unfit}; choose a plain decoder such as Llama, Qwen or OLMo")
     tokenizer.chat_template = TEMPLATE
     return Opened(model, tokenizer)
+
+
+def _unfit(model: Any) -> str | None:
+    """Why a model cannot be trained as the losses here compute it, tried on five tokens; None where it can.
+
+    Packed segments must not see each other, and logits must be states times the matrix of words and nothing else.
+    """
+    import torch
+
+    first, second = [0, 1, 2], [2, 1]
+    try:
+        with torch.no_grad():
+            row = attention.packed([first, second], model.device)
+            together = model.base_model(**row.arguments).last_hidden_state
+            alone = model.base_model(**attention.packed([second], model.device).arguments).last_hidden_state
+            head = model.get_output_embeddings()
+            logits = None if head is None else model(**row.arguments).logits
+    except (ValueError, TypeError, AttributeError, RuntimeError) as e:
+        return f"does not run on packed rows ({str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__})"
+    if not torch.allclose(together[:, len(first) :], alone, rtol=1e-2, atol=1e-3):
+        return "its packed rows see each other, for not all of it is attention"
+    if logits is not None and not torch.allclose(together @ head.weight.T, logits, rtol=1e-2, atol=1e-3):
+        return "changes its logits after their matrix (a bias, a scale), which the loss here does not"
+    return None
 
 
 class Examples(NamedTuple):
@@ -162,12 +190,19 @@ def described(prepared: Prepared) -> dict[str, Any]:
 
 
 def finish(output: Path, prepared: Prepared, facts: dict[str, Any]) -> Path:
-    """Writes the model on its own, with its card: a checkpoint that any tool takes. Its folder."""
-    folder = output / "model"
-    folder.mkdir(exist_ok=True)
-    export(prepared.engine.model, prepared.engine.tokenizer, folder)
-    (folder / "README.md").write_text(card(prepared.recipe.name, facts), encoding="utf-8")
-    (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Writes the model on its own, whole, with its card: a checkpoint that any tool takes. Its folder."""
+    folder, part, old = output / "model", output / ".model.part", output / ".model.old"
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.mkdir()
+    export(prepared.engine.model, prepared.engine.tokenizer, part)
+    (part / "README.md").write_text(card(prepared.recipe.name, facts), encoding="utf-8")
+    (part / FACTS_FILE).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    flush(part)
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
     return folder
 
 

@@ -85,7 +85,7 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
             "raise the one or lower the other"
         )
     version = store.open(recipe.mixture)
-    cleared = gate.clear(version, recipe.suites, allow=allow, progress=progress)
+    cleared = gate.clear(version, recipe.suites, store, allow=allow, progress=progress)
     torch.manual_seed(recipe.seed)
     model, tokenizer = open_scorer(recipe.model, longest=recipe.max_length)
     pairs = pairs_of(version, tokenizer, max_length=recipe.max_length, progress=progress)
@@ -110,6 +110,8 @@ def open_scorer(name: str, *, longest: int) -> Opened:
 
     opened = open_model(name, longest=longest, kind=AutoModelForSequenceClassification, num_labels=1)
     model = opened.model
+    if opened.tokenizer.pad_token_id == opened.tokenizer.eos_token_id:  # then transformers reads one token earlier
+        raise UsageError(f"model {name}: its padding token is its end-of-sequence token; give it one of its own")
     model.config.pad_token_id = opened.tokenizer.pad_token_id
     classified = any("SequenceClassification" in a for a in AutoConfig.from_pretrained(name).architectures or ())
     if not classified:

@@ -128,7 +128,7 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
             f"pack_tokens is {recipe.capacity:,}, and a prompt with its answer may have {recipe.longest:,}; raise it"
         )
     version = store.open(recipe.mixture)
-    cleared = gate.clear(version, recipe.suites, allow=allow, progress=progress)
+    cleared = gate.clear(version, recipe.suites, store, allow=allow, progress=progress)
     torch.manual_seed(recipe.seed)
     model, tokenizer = open_model(recipe.model, longest=recipe.longest)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:

@@ -88,7 +88,7 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
             "raise the one or lower the other"
         )
     version = store.open(recipe.mixture)
-    cleared = gate.clear(version, recipe.suites, allow=allow, progress=progress)
+    cleared = gate.clear(version, recipe.suites, store, allow=allow, progress=progress)
     torch.manual_seed(recipe.seed)
     model, tokenizer = open_model(recipe.model, longest=recipe.max_length)
     examples = examples_of(version, tokenizer, max_length=recipe.max_length, turns=recipe.turns, progress=progress)

@@ -168,3 +168,22 @@ def test_the_scaling_of_a_model_is_kept():
     found, _ = attention.segments(None, query, key, value, None, scaling=0.7, cu_seq_lens_q=starts)
     scores = (query @ key.transpose(2, 3) * 0.7).masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf)
     torch.testing.assert_close(found, (scores.softmax(-1) @ value).transpose(1, 2), atol=1e-6, rtol=1e-5)
+
+
+class OnCuda(torch.Tensor):
+    """Says that it is on a GPU."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize(("dtype", "kernel"), [(torch.bfloat16, True), (torch.float32, False)])
+def test_the_kernel_gets_one_half_precision_and_never_fp32(monkeypatch, dtype, kernel):
+    given = []
+    monkeypatch.setattr(attention, "_varlen", lambda *arguments: given.append([x.dtype for x in arguments[:3]]))
+    query, key, value = (
+        torch.randn(1, 2, 3, 4).as_subclass(OnCuda) for _ in range(3)
+    )  # under autocast: fp32 after RoPE
+    starts = torch.tensor([0, 1, 3], dtype=torch.int32)
+    out, _ = attention.segments(None, query, key, value.to(dtype), None, cu_seq_lens_q=starts, max_length_q=2)
+    assert given == ([[torch.bfloat16] * 3] if kernel else [])
+    assert (out is None) == kernel

@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from transformers import AutoModelForCausalLM, AutoTokenizer, GraniteConfig, Lfm2Config, LlamaConfig
 
-from trainers import dpo, reward, sft
+from trainers import dpo, opening, reward, sft
 from trainers.engine import Optimiser, Place, checkpoints, learning_rate
 from tulu_data.cli import cli
 from tulu_data.errors import GateError, InputError, RecipeError, StoreError, TuluError, UsageError
+from tulu_data.mixture import Part, mix
 from tulu_data.parquet import ShardWriter
 from tulu_data.rows import finish, to_table
 from tulu_data.store import Store
+from tulu_data.take import Take
 
 RECORD = {
     "audit": "ta1-0123456789abcdef", "policy": "rows", "layers": ["exact"], "verdict": "clean", "n": 8,
@@ -130,6 +133,27 @@ def test_the_reference_that_is_kept_is_the_live_one_and_is_computed_once(store, 
     assert not torch.equal(dpo.reference_of(prepared, tmp_path).chosen, kept.chosen)  # other weights, another file
 
 
+def test_the_reference_that_is_kept_is_not_taken_for_that_of_other_tokens_or_another_configuration(
+    store, tiny_llama, tmp_path
+):
+    prepared = dpo.prepare(recipe("dpo", tiny_llama), store)
+    dpo.reference_of(prepared, tmp_path)
+    first, *rest = prepared.examples.kept
+    ended = first.chosen._replace(tokens=(*first.chosen.tokens[:-1], 5))  # as by another tokenizer
+    other = prepared._replace(examples=prepared.examples._replace(kept=[first._replace(chosen=ended), *rest]))
+    assert torch.equal(dpo.reference_of(other, tmp_path).chosen, dpo.live_reference(other).chosen)
+    prepared.engine.model.config.rms_norm_eps = 1e-2
+    dpo.reference_of(prepared, tmp_path)
+    assert len(list(tmp_path.glob("*reference.npz"))) == 3
+
+
+def test_a_reference_does_not_hang_on_how_many_pairs_are_packed_at_once(store, tiny_llama, monkeypatch):
+    prepared = dpo.prepare(recipe("dpo", tiny_llama), store)
+    whole = dpo.live_reference(prepared)
+    monkeypatch.setattr(dpo, "AT_ONCE", 7)
+    torch.testing.assert_close(dpo.live_reference(prepared).rejected, whole.rejected, atol=1e-4, rtol=1e-5)
+
+
 def test_the_first_loss_of_dpo_is_log_2(store, tiny_llama, tmp_path):
     trained = run("dpo", store, tiny_llama, tmp_path / "out", until=1)
     assert trained.losses[0] == pytest.approx(0.693147, abs=1e-6)
@@ -224,6 +248,60 @@ def test_a_damaged_checkpoint_is_named(store, tiny_llama, tmp_path):
     assert "\n" not in str(bad.value)
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "state.json", "training.pt"])
+def test_a_checkpoint_that_lost_the_end_of_a_file_is_named(store, tiny_llama, tmp_path, file):
+    run("sft", store, tiny_llama, tmp_path / "out", until=2)
+    damaged = checkpoints(tmp_path / "out")[-1] / file
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    with pytest.raises(InputError, match="step-0000002: cannot be read"):
+        run("sft", store, tiny_llama, tmp_path / "out")
+
+
+def test_a_training_of_tied_embeddings_goes_on_to_the_bit(store, tiny_llama, tmp_path):
+    tied = plain(tiny_llama, tmp_path / "tied", LlamaConfig(**SMALL, tie_word_embeddings=True))
+    whole = run("sft", store, tied, tmp_path / "whole")
+    run("sft", store, tied, tmp_path / "out", until=3)
+    assert weights(run("sft", store, tied, tmp_path / "out").model) == weights(whole.model)
+    assert lines(tmp_path / "out") == lines(tmp_path / "whole")
+
+
+def test_a_kill_while_the_model_is_exported_leaves_the_one_before(store, tiny_llama, tmp_path, monkeypatch):
+    before = weights(run("sft", store, tiny_llama, tmp_path / "out", until=2).model)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(opening, "card", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run("sft", store, tiny_llama, tmp_path / "out")
+    monkeypatch.undo()
+    assert weights(tmp_path / "out" / "model") == before
+    assert weights(run("sft", store, tiny_llama, tmp_path / "out").model) != before
+    assert not list((tmp_path / "out").glob(".model*"))
+
+
+def test_a_kill_while_metrics_are_cut_loses_none(store, tiny_llama, tmp_path, monkeypatch):
+    run("sft", store, tiny_llama, tmp_path / "out", until=2)
+    before = lines(tmp_path / "out")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run("sft", store, tiny_llama, tmp_path / "out")
+    assert lines(tmp_path / "out") == before
+
+
+def test_a_full_disk_is_one_line(store, tiny_llama, tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("PytorchStreamWriter failed writing file\nand a trace")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StoreError, match="cannot be written: PytorchStreamWriter failed writing file; make room"):
+        run("sft", store, tiny_llama, tmp_path / "out", until=1)
+
+
 # ------------------------------------------------------------ it learns
 
 
@@ -272,6 +350,35 @@ def test_data_without_a_record_or_without_a_suite_is_refused_and_the_override_is
         assert json.loads(told.read_text())["data"]["override"] == "a toy"
 
 
+def test_a_part_of_a_mixture_does_not_pass_on_the_record_of_another_with_its_source(store, tiny_llama, tmp_path):
+    clean, raw = (
+        [{"messages": [turn("user", f"{i} {k}"), turn("assistant", "1")]} for i in range(20)] for k in ("clean", "raw")
+    )
+    known = publish(store, "web", "sft", clean)
+    bare = publish(store, "web", "sft", raw, record=None)
+    few = publish(store, "web", "sft", raw[:9], record={**RECORD, "suites": RECORD["suites"][:1]})
+
+    def mixed(name, *versions):
+        mix(store, name, [Part(f"part{i}", v, Take(all=True)) for i, v in enumerate(versions)])
+        return {"mixture": name, "batch": 8}
+
+    run("sft", store, tiny_llama, tmp_path / "good", until=1, **mixed("good", known))
+    with pytest.raises(GateError, match=r"in its part web@tv1-.*, web has no decontamination record"):
+        run("sft", store, tiny_llama, tmp_path / "out", **mixed("bad", known, bare))
+    suites = ["toy", "other"]
+    with pytest.raises(GateError, match=r"in its part web@tv1-.*, web was not audited against other"):
+        run("sft", store, tiny_llama, tmp_path / "out", suites=suites, **mixed("short", few, known))
+    nested = mixed("nested", store.open("good"), store.open("bad"))
+    with pytest.raises(GateError, match=r"in its part bad@tv1-.*, in its part web@tv1-"):
+        run("sft", store, tiny_llama, tmp_path / "out", **nested)
+
+
+def test_an_override_without_a_reason_is_refused(store, tiny_llama, tmp_path):
+    for allow in ("", " "):
+        with pytest.raises(UsageError, match="the reason is empty"):
+            run("sft", store, tiny_llama, tmp_path / "a", allow=allow)
+
+
 def test_a_tampered_shard_is_refused_even_where_the_check_is_left_out(store, tiny_llama, tmp_path):
     shard = store.open("sums").shards[0]
     data = bytearray(shard.read_bytes())
@@ -283,8 +390,6 @@ def test_a_tampered_shard_is_refused_even_where_the_check_is_left_out(store, tin
 
 
 def test_the_model_that_is_left_is_a_plain_checkpoint_with_template_and_card(store, tiny_llama, tmp_path):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     trained = run("sft", store, tiny_llama, tmp_path / "out", until=2)
     model, tokenizer = (x.from_pretrained(trained.model) for x in (AutoModelForCausalLM, AutoTokenizer))
     assert model.config._attn_implementation == "sdpa"
@@ -324,6 +429,50 @@ def test_what_cannot_be_trained_is_one_line_before_the_first_step(
     assert not (tmp_path / "out").exists()
 
 
+SMALL = {
+    "vocab_size": 258, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "max_position_embeddings": 512, "pad_token_id": 0, "eos_token_id": 1,
+    "bos_token_id": None,
+}  # fmt: skip
+
+
+def plain(tiny_llama, folder, config):
+    """A random model of that configuration, with the tokenizer of `tiny_llama`."""
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (GraniteConfig(**SMALL, logits_scaling=8.0), "changes its logits after their matrix"),
+        (Lfm2Config(**SMALL, layer_types=["conv", "full_attention"], initializer_range=0.2), "see each other"),
+    ],
+    ids=["granite", "lfm2"],
+)
+def test_a_model_whose_losses_would_be_wrong_is_refused(store, tiny_llama, tmp_path, config, message):
+    with pytest.raises(InputError, match=message):
+        run("sft", store, plain(tiny_llama, tmp_path / "m", config), tmp_path / "out")
+
+
+def test_a_damaged_model_is_one_line(store, tiny_llama, tmp_path):
+    folder = plain(tiny_llama, tmp_path / "m", LlamaConfig(**SMALL))
+    (folder / "model.safetensors").write_bytes(b"no")
+    with pytest.raises(InputError, match="m: cannot be opened"):
+        run("sft", store, folder, tmp_path / "out")
+
+
+def test_a_reward_model_whose_padding_is_the_end_is_refused(store, tiny_llama, tmp_path):
+    folder = plain(tiny_llama, tmp_path / "m", LlamaConfig(**SMALL))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(UsageError, match="its padding token is its end-of-sequence token"):
+        run("reward", store, folder, tmp_path / "out")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_that_is_asked_for_and_absent_is_one_line(store, tiny_llama, tmp_path):
     with pytest.raises(UsageError, match="this torch sees no GPU; use cpu or auto"):
@@ -357,6 +506,10 @@ def test_the_commands_train_look_and_refuse(store, tiny_llama, tmp_path):
         )
         assert done.exit_code == 0, done.output
         assert json.loads(done.output)["steps"] == looked["steps"]
+    (tmp_path / "file").touch()
+    blocked = tulu("train", "sft", tmp_path / "sft.yaml", *where, "-o", tmp_path / "file" / "out")
+    assert isinstance(blocked.exception, StoreError)
+    assert "choose another place with --output" in str(blocked.exception)
     wrong = write(tmp_path / "wrong.yaml", "sft", tiny_llama, bach=3)
     for command, error, message in (
         (["sft", wrong, "-o", "x"], RecipeError, "bach: unknown key; did you mean 'batch'?"),
@@ -392,3 +545,25 @@ def test_the_bundled_recipes_are_valid_and_name_suites_that_there_are(path):
     assert loaded.name == path.stem
     assert loaded.source == "paper"
     assert len(find_suites(loaded.suites, path.parent, None, path.name)) == len(loaded.suites)
+
+
+def test_a_mixture_that_was_audited_as_a_whole_passes(tmp_path):
+    from trainers import gate
+    from tulu_data.manifest import Step
+
+    store = Store(tmp_path)
+    rows = [finish("sft", {"messages": [turn("user", "1"), turn("assistant", a)]}, source=a) for a in ("b", "c")]
+
+    def made(*steps):
+        with store.build("mixed-clean", "sft") as build:
+            writer = ShardWriter(build.data, "sft")
+            writer.write(to_table("sft", rows))
+            done = [Step(name=s, rows_in=2, rows_out=2) for s in steps]
+            records = [{"set": "mixed", **RECORD}]
+            return build.publish(writer.close(), writer.tally.logical(), steps=done, decontamination=records)
+
+    assert gate.clear(made("mix", "decontaminate"), ["toy"], store).suites == ("other", "toy")
+    with pytest.raises(GateError, match="was not audited against gpqa"):
+        gate.clear(made("mix", "decontaminate"), ["gpqa"], store)
+    with pytest.raises(GateError, match="b has no decontamination record"):
+        gate.clear(made("mix"), ["toy"], Store(tmp_path))
