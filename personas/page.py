@@ -17,6 +17,7 @@ from tulu_data.pages import render
 from tulu_data.rows import Row
 from tulu_data.tables import printable
 
+PAGE_FILE = "page.html"
 BATCH = 1_000  # records that are read at once
 CURVE_ROWS = 20_000  # accepted rows that the curve is of
 MAX_ROWS = 5_000  # that the page holds; its counts are of all
@@ -40,7 +41,7 @@ def write_page(folder: Path, summary: Mapping[str, Any]) -> Path:
     """Writes the run's page beside its records, which are read a batch at a time."""
     file = pq.ParquetFile(folder / RECORDS_FILE)
     batches = file.iter_batches(batch_size=BATCH, columns=list(COLUMNS))
-    path = folder / "page.html"
+    path = folder / PAGE_FILE
     path.write_text(page(chain.from_iterable(b.to_pylist() for b in batches), summary), "utf-8", errors="replace")
     return path
 

@@ -12,7 +12,7 @@ from personas.languages import LANGUAGES
 from personas.persona import Persona
 from personas.procedural.scenes import scene_of
 from personas.prompts import Prompts
-from personas.skill import Ask, Draft, Item, Skill, Talk, item_id
+from personas.skill import MOST_SAMPLES, Ask, Asks, Draft, Item, Skill, Talk, item_id
 from tulu_data.errors import UsageError, nearest
 from tulu_data.llm.request import Request
 
@@ -57,6 +57,10 @@ class Plan:
             raise UsageError(f"language {self.language!r}: the procedural backend writes English alone; name a --model")
         if self.model is None and self.skill.answer is None:
             raise UsageError(f"{self.skill.name}: has no procedure; name a --model")
+        if self.samples_asked > MOST_SAMPLES:
+            raise UsageError(
+                f"{self.skill.name}: samples is {self.samples_asked:,}, at most {MOST_SAMPLES:,}; ask for fewer"
+            )
         if self.samples_asked < self.skill.least_samples:
             least = self.skill.least_samples
             raise UsageError(
@@ -71,12 +75,26 @@ class Plan:
                 f"temperature 0 gives {self.samples_asked} times the same solution, which is no vote; "
                 "raise it, or ask for --samples 1"
             )
-        if self.n > len(self.personas) and self.model is not None and self.params.get("temperature") == 0:
+        if self.model is not None and self.params.get("temperature") == 0 and self._asks_again():
             raise UsageError(
                 f"temperature 0 gives a persona the same row each time, and n is {self.n:,} for "
                 f"{len(self.personas):,} personas; raise it, or give more personas"
             )
         next(self.items(1), None)  # draws what the options say
+
+    def _asks_again(self) -> bool:
+        """Whether a persona's second row begins with the question of its first: nothing else was drawn for it."""
+        turns = len(self.personas) * (2 if self.skill.twins else 1)
+        if self.n <= turns:
+            return False
+        first, second = (next(self.talk(self._item(self._order(), index))) for index in (0, turns))
+        assert isinstance(first, Asks)
+        assert isinstance(second, Asks)
+        return [a.messages for a in first.asks] == [a.messages for a in second.asks]
+
+    def _order(self) -> list[Persona]:
+        """The personas as a run goes through them."""
+        return sorted(self.personas, key=lambda p: sha256(f"{self.seed}/{p.id}".encode()).digest())
 
     @property
     def samples_asked(self) -> int:
@@ -99,7 +117,7 @@ class Plan:
 
     def items(self, count: int | None = None) -> Iterator[Item]:
         """The items in order; each hangs on its persona, its index and the seed alone."""
-        order = sorted(self.personas, key=lambda p: sha256(f"{self.seed}/{p.id}".encode()).digest())
+        order = self._order()
         for index in range(self.n if count is None else min(count, self.n)):
             yield self._item(order, index)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from personas.planning import Plan
 from personas.skill import Ask, Draft, Item, Rejected, Reply
+from tulu_data.ingestion import EXCERPT_CHARS, REJECTS
 from tulu_data.llm.request import Answer
 from tulu_data.rows import MESSAGES, Row
 
@@ -149,6 +152,23 @@ def _total(numbers: Iterable[float | None]) -> Any:
     """The sum; None where one is not known or there are none."""
     listed = list(numbers)
     return sum(n for n in listed if n is not None) if listed and None not in listed else None
+
+
+def rejects_of(path: Path, flag: str) -> pa.Table | None:
+    """The rows of a table that its column `flag` does not accept, as a version's rejects; None where all are."""
+    columns = ["id", "index", flag, "reject_reason", "reject_detail", "prompt"]
+    rejects = [
+        {
+            "place": f"{path.name}: {record['id']}",
+            "record": record["index"],
+            "reason": ": ".join(filter(None, (record["reject_reason"], record["reject_detail"]))),
+            "excerpt": (record["prompt"] or "")[:EXCERPT_CHARS],
+        }
+        for batch in pq.ParquetFile(path).iter_batches(columns=columns)
+        for record in batch.to_pylist()
+        if not record[flag]
+    ]
+    return pa.Table.from_pylist(rejects, REJECTS) if rejects else None
 
 
 def _constraint(told: Mapping[str, Any]) -> Row:

@@ -20,9 +20,9 @@ from personas.duplicates import NEAR
 from personas.filters import Filters
 from personas.persona import Persona
 from personas.planning import PROCEDURAL_VERSION, Plan
-from personas.record import RECORD, RECORDS_FILE
+from personas.record import RECORD, RECORDS_FILE, rejects_of
 from tulu_data.errors import InputError, StoreError, TuluError
-from tulu_data.ingestion import EXCERPT_CHARS, REJECTS, REJECTS_FILE
+from tulu_data.ingestion import REJECTS_FILE
 from tulu_data.llm.report import reporting
 from tulu_data.llm.spec import ModelSpec, asking
 from tulu_data.manifest import Input, Origin, Step
@@ -34,9 +34,7 @@ from tulu_data.tokens import token_counter
 
 FORMAT = "tulu-synth/1"
 RUN_FILE = "run.json"
-PAGE_FILE = "page.html"
 LOCK_FILE = ".lock"
-KINDS: tuple[Kind, ...] = ("sft", "rlvr", "prompt")  # what the rows can be published as
 
 
 @dataclass(frozen=True)
@@ -271,8 +269,8 @@ def _publish(
         shards = writer.close()
         (build.folder / RECORDS_FILE).write_bytes((folder / RECORDS_FILE).read_bytes())
         build.add_file(RECORDS_FILE, summary["records"])
-        if rejects := list(_rejects(folder / RECORDS_FILE)):
-            build.add_table(REJECTS_FILE, pa.Table.from_pylist(rejects, REJECTS))
+        if (rejects := rejects_of(folder / RECORDS_FILE, "accepted")) is not None:
+            build.add_table(REJECTS_FILE, rejects)
         version = build.publish(
             shards,
             writer.tally.logical(),
@@ -309,20 +307,6 @@ def _rows(job: Job, records: list[Row]) -> Iterator[Row]:
             row |= {"verifier": record["verifier"], "ground_truth": record["ground_truth"]}
             row["constraint"] = " ".join(c["text"] for c in record["constraints"]) or None
         yield finish(job.kind, row, source=job.name, count_tokens=count_tokens)
-
-
-def _rejects(path: Path) -> Iterator[Row]:
-    columns = ["id", "index", "accepted", "reject_reason", "reject_detail", "prompt"]
-    for batch in pq.ParquetFile(path).iter_batches(columns=columns):
-        for record in batch.to_pylist():
-            if not record["accepted"]:
-                detail = f": {record['reject_detail']}" if record["reject_detail"] else ""
-                yield {
-                    "place": f"{RECORDS_FILE}: {record['id']}",
-                    "record": record["index"],
-                    "reason": f"{record['reject_reason']}{detail}",
-                    "excerpt": (record["prompt"] or "")[:EXCERPT_CHARS],
-                }
 
 
 def _input(job: Job, summary: Mapping[str, Any]) -> Input:

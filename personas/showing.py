@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personas import runs
+from personas.page import PAGE_FILE
 from personas.pairs import running
 from personas.record import RECORDS_FILE
-from personas.runs import PAGE_FILE, RUN_FILE
+from personas.runs import RUN_FILE
 from tulu_data.errors import InputError
 from tulu_data.rows import Row
 from tulu_data.tables import percent, print_json, print_table, printable

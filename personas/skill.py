@@ -34,6 +34,7 @@ from tulu_data.verifiers.pool import Task
 from tulu_data.verifiers.verdict import Verdict
 
 ID_HEX = 20
+MOST_SAMPLES = 10_000  # of a row; so a row's questions keep their names when more samples are asked for
 
 Evidence = Literal["checked", "computed", "tests", "program", "vote", "rule"]
 
@@ -97,7 +98,7 @@ class Item:
         What is asked again for a persona has an answer of its own each time, also where the words are the same.
         """
         given = {"persona": self.persona.text, "language": language_name(self.language), **values}
-        return Ask(stage, self.prompts[stage].messages(given), sample + self.again * self.samples)
+        return Ask(stage, self.prompts[stage].messages(given), sample + self.again * MOST_SAMPLES)
 
 
 @dataclass

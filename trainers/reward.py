@@ -9,51 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 
-from trainers import gate
+from trainers import preparing
 from trainers.attention import packed
 from trainers.chat import Example
-from trainers.engine import Engine, Optimiser, Place
+from trainers.engine import Engine, Optimiser
 from trainers.looping import Batch, loop
 from trainers.loss import bradley_terry
 from trainers.opening import Opened, open_model
-from trainers.packing import Steps, pack
+from trainers.packing import pack
 from trainers.pairs import Pair, Pairs, pairs_of
+from trainers.preparing import Training
 from tulu_data.errors import UsageError
-from tulu_data.manifest import canonical_json
 from tulu_data.progress import Progress, Silent
-from tulu_data.store import Store, Version
-from tulu_data.strict import Strict
+from tulu_data.store import Store
 
 
-class Recipe(Strict):
+class Recipe(Training):
     """A training on pairs."""
 
-    name: str
-    stage: Literal["reward"]
-    model: str = Field(description="folder, or name in the hub's cache")
-    mixture: str = Field(description="name, or name@version, of preference rows in the store")
-    suites: list[str] = Field(default_factory=list, description="that the mixture must have been audited against")
-    source: str = Field(default="", description="where the numbers are from")
-    seed: int = 123
-    batch: int = Field(default=256, ge=1, description="pairs of a step")
-    epochs: int = Field(default=1, ge=1)
-    max_length: int = Field(default=2_048, ge=2, description="tokens of a prompt with its answer; longer ones are cut")
-    pack_tokens: int | None = Field(default=None, ge=4, description="tokens of a packed row; else twice max_length")
-    optimiser: Optimiser = Optimiser(learning_rate=3e-6, warmup=0.0)
-    place: Place = Place()
-    save_every: int = Field(default=200, ge=1, description="steps")
+    held_together: ClassVar[int] = 2  # a pair's answers
 
-    @property
-    def capacity(self) -> int:
-        """Tokens of a packed row."""
-        return self.pack_tokens or 2 * self.max_length
+    stage: Literal["reward"]
+    batch: int = Field(default=256, ge=1, description="pairs of a step")
+    optimiser: Optimiser = Optimiser(learning_rate=3e-6, warmup=0.0)
+
+
+Prepared = preparing.Prepared[Recipe, Pairs]
 
 
 class Trained(NamedTuple):
@@ -65,39 +52,16 @@ class Trained(NamedTuple):
     accuracies: list[float]
 
 
-class Prepared(NamedTuple):
-    """Everything a training needs, found to be in order before the first step."""
-
-    recipe: Recipe
-    version: Version
-    cleared: gate.Cleared
-    engine: Engine
-    examples: Pairs
-    steps: Steps
-    digest: str
-
-
 def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress: Progress | None = None) -> Prepared:
-    """Opens the data and the model; errors as in `sft.prepare`."""
-    if recipe.capacity < 2 * recipe.max_length:
-        raise UsageError(
-            f"pack_tokens is {recipe.capacity:,}, and a pair may have twice max_length, {2 * recipe.max_length:,}; "
-            "raise the one or lower the other"
-        )
-    version = store.open(recipe.mixture)
-    cleared = gate.clear(version, recipe.suites, store, allow=allow, progress=progress)
-    torch.manual_seed(recipe.seed)
-    model, tokenizer = open_scorer(recipe.model, longest=recipe.max_length)
-    pairs = pairs_of(version, tokenizer, max_length=recipe.max_length, progress=progress)
-    steps = Steps(len(pairs.kept), recipe.batch, recipe.epochs, recipe.seed)
-    if not steps.total:
-        raise UsageError(
-            f"batch is {recipe.batch:,}, and {recipe.epochs:,} × {len(pairs.kept):,} pairs fill none; lower it"
-        )
-    engine = Engine(model, tokenizer, recipe.optimiser, recipe.place, steps.total)
-    told = recipe.model_dump(mode="json", exclude={"place", "save_every", "name", "source"})
-    digest = sha256(canonical_json({**told, "data": version.digest})).hexdigest()[:16]
-    return Prepared(recipe, version, cleared, engine, pairs, steps, digest)
+    """Opens the data and the model; errors as in `preparing.prepare`."""
+    return preparing.prepare(
+        recipe,
+        store,
+        partial(open_scorer, recipe.model, longest=recipe.max_length),
+        partial(pairs_of, max_length=recipe.max_length, progress=progress),
+        allow=allow,
+        progress=progress,
+    )
 
 
 def open_scorer(name: str, *, longest: int) -> Opened:

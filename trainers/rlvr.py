@@ -27,15 +27,17 @@ from trainers.looping import Batch, loop
 from trainers.loss import Kind, Normalisation, grpo_advantages, grpo_policy, token_nll
 from trainers.opening import open_model
 from trainers.packing import Steps, pack
+from trainers.preparing import digest_of
 from trainers.rollout import Rollout, sample
 from tulu_data.errors import InputError, TuluError, UsageError
-from tulu_data.manifest import canonical_json
 from tulu_data.progress import Progress, Silent
 from tulu_data.store import Store, Version
 from tulu_data.strict import Strict
 from tulu_data.verifiers.pool import Task, VerifierPool
 from tulu_data.verifiers.registry import parsed
 from tulu_data.verifiers.verdict import Verdict
+
+CLIP = 0.2  # arXiv 2411.15124 §6; without effect while a rollout has one update
 
 
 class Recipe(Strict):
@@ -144,9 +146,7 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
     steps = Steps(size, recipe.batch, -(-count * recipe.batch // size), recipe.seed)
     engine = Engine(model, tokenizer, recipe.optimiser, recipe.place, count)
     reference = open_model(recipe.model).model.to(engine.device).eval() if recipe.beta else None
-    told = recipe.model_dump(mode="json", exclude={"place", "save_every", "name", "source", "sample_batch"})
-    digest = sha256(canonical_json({**told, "data": version.digest})).hexdigest()[:16]
-    return Prepared(recipe, version, cleared, engine, reference, prompts, steps, digest)
+    return Prepared(recipe, version, cleared, engine, reference, prompts, steps, digest_of(recipe, version))
 
 
 def prompts_of(version: Version, tokenizer: Any, *, longest: int) -> Prompts:
@@ -276,7 +276,7 @@ def row_loss(prepared: Prepared, found: Judged, held: Sequence[int], over: int) 
         sampled[i, : len(r.completion)] = torch.tensor(r.logps)
     advantages = found.advantages[list(held)].to(logps.device)
     how: dict[str, Any] = {"normalisation": recipe.normalisation, "over": over}
-    policy = grpo_policy(logps, logps.detach(), advantages, mask, 0.2, **how)
+    policy = grpo_policy(logps, logps.detach(), advantages, mask, CLIP, **how)
     share = float(mask.sum()) / sum(len(r.completion) for r in found.rollouts)
     gap = ((logps.detach() - sampled).abs() * mask).sum() / mask.sum()
     found.told["sampler_gap"] = found.told.get("sampler_gap", 0.0) + share * float(gap)

@@ -8,53 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
 
-from trainers import gate
+from trainers import preparing
 from trainers.attention import packed
 from trainers.chat import Example
-from trainers.engine import Engine, Optimiser, Place, Stepped
+from trainers.engine import Engine, Stepped
 from trainers.looping import Batch, loop
 from trainers.loss import Reduction, token_nll
 from trainers.loss import sft as sft_loss
 from trainers.opening import Examples, examples_of, open_model
-from trainers.packing import Steps, pack
-from tulu_data.errors import UsageError
-from tulu_data.manifest import canonical_json
+from trainers.packing import pack
+from trainers.preparing import Training
 from tulu_data.progress import Progress, Silent
-from tulu_data.store import Store, Version
-from tulu_data.strict import Strict
+from tulu_data.store import Store
 
 
-class Recipe(Strict):
-    """A training. Every number of the recipes that ship names its source."""
+class Recipe(Training):
+    """A training on conversations."""
 
-    name: str
     stage: Literal["sft"]
-    model: str = Field(description="folder, or name in the hub's cache")
-    mixture: str = Field(description="name, or name@version, in the store")
-    suites: list[str] = Field(default_factory=list, description="that the mixture must have been audited against")
-    source: str = Field(default="", description="where the numbers are from")
-    seed: int = 123
-    batch: int = Field(default=128, ge=1, description="conversations of a step")
     epochs: int = Field(default=2, ge=1)
     max_length: int = Field(default=4_096, ge=2, description="tokens of a conversation; longer ones are cut")
-    pack_tokens: int | None = Field(default=None, ge=2, description="tokens of a packed row; else max_length")
     turns: Literal["all", "last"] = "all"
     loss: Reduction = "sum"
-    optimiser: Optimiser = Optimiser()
-    place: Place = Place()
-    save_every: int = Field(default=200, ge=1, description="steps")
 
-    @property
-    def capacity(self) -> int:
-        """Tokens of a packed row."""
-        return self.pack_tokens or self.max_length
+
+Prepared = preparing.Prepared[Recipe, Examples]
 
 
 class Trained(NamedTuple):
@@ -65,42 +49,16 @@ class Trained(NamedTuple):
     losses: list[float]
 
 
-class Prepared(NamedTuple):
-    """Everything a training needs, found to be in order before the first step."""
-
-    recipe: Recipe
-    version: Version
-    cleared: gate.Cleared
-    engine: Engine
-    examples: Examples
-    steps: Steps
-    digest: str  # of the recipe and the data
-
-
 def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress: Progress | None = None) -> Prepared:
-    """Opens the data and the model.
-
-    `GateError` for data that was not decontaminated, `UsageError` or `InputError` for what cannot be trained.
-    """
-    if recipe.capacity < recipe.max_length:
-        raise UsageError(
-            f"pack_tokens is {recipe.capacity:,}, less than max_length {recipe.max_length:,}; "
-            "raise the one or lower the other"
-        )
-    version = store.open(recipe.mixture)
-    cleared = gate.clear(version, recipe.suites, store, allow=allow, progress=progress)
-    torch.manual_seed(recipe.seed)
-    model, tokenizer = open_model(recipe.model, longest=recipe.max_length)
-    examples = examples_of(version, tokenizer, max_length=recipe.max_length, turns=recipe.turns, progress=progress)
-    steps = Steps(len(examples.kept), recipe.batch, recipe.epochs, recipe.seed)
-    if not steps.total:
-        raise UsageError(
-            f"batch is {recipe.batch:,}, and {recipe.epochs:,} × {len(examples.kept):,} examples fill none; lower it"
-        )
-    engine = Engine(model, tokenizer, recipe.optimiser, recipe.place, steps.total)
-    told = recipe.model_dump(mode="json", exclude={"place", "save_every", "name", "source"})
-    digest = sha256(canonical_json({**told, "data": version.digest})).hexdigest()[:16]
-    return Prepared(recipe, version, cleared, engine, examples, steps, digest)
+    """Opens the data and the model; errors as in `preparing.prepare`."""
+    return preparing.prepare(
+        recipe,
+        store,
+        partial(open_model, recipe.model, longest=recipe.max_length),
+        partial(examples_of, max_length=recipe.max_length, turns=recipe.turns, progress=progress),
+        allow=allow,
+        progress=progress,
+    )
 
 
 def micro_batches(prepared: Prepared, examples: Sequence[Example]) -> Iterator[Callable[[], torch.Tensor]]:

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from personas import talking
 from personas.pairs.judging import position_bias
 from personas.pairs.pair import PROCEDURAL, Pair, PairWork, Source
-from personas.record import REQUEST, request_row
+from personas.record import REQUEST, rejects_of, request_row
 from personas.runs import held, short_hash
 from personas.skill import Rejected
 from tulu_data.errors import InputError, TuluError
-from tulu_data.ingestion import EXCERPT_CHARS, REJECTS, REJECTS_FILE
+from tulu_data.ingestion import REJECTS_FILE
 from tulu_data.llm.report import reporting
 from tulu_data.llm.spec import Asked, asking
 from tulu_data.manifest import Input, Origin, Step
@@ -250,8 +250,8 @@ def _publish(
         shards = writer.close()
         (build.folder / PAIRS_FILE).write_bytes((folder / PAIRS_FILE).read_bytes())
         build.add_file(PAIRS_FILE, told["tried"])
-        if rejects := list(_rejects(folder / PAIRS_FILE)):
-            build.add_table(REJECTS_FILE, pa.Table.from_pylist(rejects, REJECTS))
+        if (rejects := rejects_of(folder / PAIRS_FILE, "made")) is not None:
+            build.add_table(REJECTS_FILE, rejects)
         step = Step(
             name="pairs",
             source=job.name,
@@ -292,18 +292,3 @@ def _rows(job: PairJob, records: Sequence[Row], sources: Mapping[int, Source]) -
             "prov": {"orig_id": source.id, "orig_index": source.index, "converter": f"pairs/{record['method']}/1"},
         }
         yield finish("preference", row, source=job.name, count_tokens=count_tokens)
-
-
-def _rejects(path: Path) -> Iterator[Row]:
-    for batch in pq.ParquetFile(path).iter_batches(
-        columns=["id", "index", "made", "reject_reason", "reject_detail", "prompt"]
-    ):
-        for record in batch.to_pylist():
-            if not record["made"]:
-                detail = f": {record['reject_detail']}" if record["reject_detail"] else ""
-                yield {
-                    "place": f"{PAIRS_FILE}: {record['id']}",
-                    "record": record["index"],
-                    "reason": f"{record['reject_reason']}{detail}",
-                    "excerpt": record["prompt"][:EXCERPT_CHARS],
-                }

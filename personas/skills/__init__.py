@@ -9,11 +9,11 @@ Others' are found through the entry point group `tulu_data.skills`, each a `Skil
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import entry_points
 
 from personas.skill import Skill
 from personas.skills import code, grade_math, mathematics, precise_if, safety
-from tulu_data.errors import InputError, UsageError, nearest
+from tulu_data.errors import UsageError, nearest
+from tulu_data.plugins import with_others
 
 GROUP = "tulu_data.skills"
 
@@ -26,19 +26,7 @@ SKILLS: dict[str, Skill] = {
 @cache
 def skills() -> dict[str, Skill]:
     """All skills by name. `InputError` where one that is installed does not load or takes another's name."""
-    found = dict(SKILLS)
-    for entry in entry_points(group=GROUP):
-        place = f"skill {entry.name} of {entry.dist.name if entry.dist else entry.value}"
-        if entry.name in found:
-            raise InputError(f"{place}: there is another skill of that name; rename the entry point")
-        try:
-            loaded = entry.load()
-        except Exception as e:
-            raise InputError(f"{place}: cannot be loaded: {type(e).__name__}: {e}; uninstall or mend it") from e
-        if not isinstance(loaded, Skill):
-            raise InputError(f"{place}: {entry.value} is no Skill")
-        found[entry.name] = loaded
-    return found
+    return with_others(SKILLS, GROUP, Skill)
 
 
 def skill_of(name: str) -> Skill:

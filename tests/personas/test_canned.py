@@ -340,6 +340,24 @@ def test_a_changed_prompt_asks_again_exactly_what_changed(serve, tmp_path):
     assert server.asked.total() == 8 + 8 + 8  # the problems were not asked for again
 
 
+def test_more_samples_ask_exactly_what_is_new_also_for_a_persona_that_comes_again(serve, tmp_path):
+    people = tmp_path / "people.jsonl"
+    people.write_text('{"persona": "A baker of rye bread."}\n{"persona": "A carpenter of stairs."}\n')
+    problems = iter(range(100))
+
+    def answer(request):
+        if "Math problem:" in request["messages"][-1]["content"]:
+            return f"Math problem: What is {next(problems)} added to the number of legs of a spider?"
+        return "Final Answer: The final answer is $8$. I hope it is correct."
+
+    server = serve(answer=answer)
+    backend = {"openai": {"model": "canned", "base_url": server.url}}
+    for samples, asked in ((1, 6 * 2), (3, 6 * 4), (2, 6 * 4)):  # 6 problems, and that many solutions of each
+        section = Section(skill="math", n=6, samples=samples, backend=backend, personas=str(people), near=1.0)
+        runs.run(job_of(section, "math"), Store(tmp_path / "store"), tmp_path / "run", quiet=True)
+        assert server.asked.total() == asked
+
+
 def test_two_runs_in_one_folder_do_not_mix(serve, tmp_path):
     from tulu_data.llm.journal import Journal
 

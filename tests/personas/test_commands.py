@@ -48,6 +48,11 @@ def test_a_dry_run_asks_nobody_and_tells_request_tokens_and_price():
     assert (free["requests"], free["usd"]) == (0, 0.0)
 
 
+def test_at_temperature_0_a_persona_may_have_more_rows_where_something_is_drawn_for_each():
+    asked = ("synth", "precise-if", "-n", 400, "--model", "m", "--temperature", 0, "--dry-run", "--json")
+    assert json.loads(tulu(*asked).output)["rows"] == 400
+
+
 def test_a_run_is_shown_with_its_rows_and_as_json():
     made = json.loads(tulu("synth", "precise-if", "-n", 6, "-q", "--json", "-o", "run").output)
     assert made["version"].startswith("precise-if@tv1-")
@@ -99,6 +104,7 @@ def test_constraints_are_fixed_or_drawn_from():
         (["synth", "math", "--language", "de"], "the procedural backend writes English alone; name a --model"),
         (["synth", "math", "--language", "english", "--model", "m"], "language 'english' is unknown"),
         (["synth", "math", "--option", "progam=true"], "option 'progam' is unknown"),
+        (["synth", "math", "--samples", "10001", "--model", "m"], "samples is 10,001, at most 10,000; ask for fewer"),
         (["synth", "code", "--samples", "1"], "code: samples is 1, and 2 must agree; ask for more"),
         (["synth", "math", "--option", "x"], "write it as KEY=JSON"),
         (["synth", "math", "--harmful"], "math: option 'harmful' is unknown"),
@@ -106,7 +112,7 @@ def test_constraints_are_fixed_or_drawn_from():
         (["synth", "safety", "--option", 'categories=["unsave"]'], "did you mean 'unsafe'?"),
         (["synth", "math", "--model", "m", "--temperature", "0"], "temperature 0 gives 3 times the same solution"),
         (
-            ["synth", "precise-if", "-n", "400", "--model", "m", "--temperature", "0"],
+            ["synth", "math", "-n", "400", "--samples", "1", "--model", "m", "--temperature", "0"],
             "temperature 0 gives a persona the same row each time, and n is 400 for 320 personas",
         ),
         (["synth", "math", "--model", "m", "--param", 'model="x"'], "'model' is no parameter"),
@@ -189,12 +195,12 @@ def test_a_skill_of_another_distribution_is_found(monkeypatch):
     from personas.skills import skills as all_skills
 
     entry = EntryPoint("loud", "personas.skills.mathematics:MATH", skills.GROUP)
-    monkeypatch.setattr(skills, "entry_points", lambda group: [entry])
+    monkeypatch.setattr("tulu_data.plugins.entry_points", lambda group: [entry])
     all_skills.cache_clear()
     try:
         assert "loud" in all_skills()
         clash = EntryPoint("math", "personas.skills.mathematics:MATH", skills.GROUP)
-        monkeypatch.setattr(skills, "entry_points", lambda group: [clash])
+        monkeypatch.setattr("tulu_data.plugins.entry_points", lambda group: [clash])
         all_skills.cache_clear()
         assert "another skill of that name" in refusal("synth", "math")
     finally:

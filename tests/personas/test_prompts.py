@@ -189,7 +189,9 @@ def test_what_a_template_cannot_compute_is_told_in_one_line(text):
 
 
 def test_names_that_a_template_makes_itself_are_known():
-    Template("x.md", "{% set n = 3 %}{% for t in topic %}{{ loop.index }}{{ t }}{{ n }}{% endfor %}").check(KNOWN)
+    template = Template("x.md", "{% set n = 3 %}{% for t in topic %}{{ loop.index }}{{ t }}{{ n }}{% endfor %}")
+    template.check(KNOWN)
+    assert template.messages({"topic": ["a", "b"]}) == ({"role": "user", "content": "1a32b3"},)
 
 
 # ------------------------------------------------------------ a folder of one's own

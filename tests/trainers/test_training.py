@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,7 @@ def test_the_reference_that_is_kept_is_not_taken_for_that_of_other_tokens_or_ano
     dpo.reference_of(prepared, tmp_path)
     first, *rest = prepared.examples.kept
     ended = first.chosen._replace(tokens=(*first.chosen.tokens[:-1], 5))  # as by another tokenizer
-    other = prepared._replace(examples=prepared.examples._replace(kept=[first._replace(chosen=ended), *rest]))
+    other = replace(prepared, examples=prepared.examples._replace(kept=[first._replace(chosen=ended), *rest]))
     assert torch.equal(dpo.reference_of(other, tmp_path).chosen, dpo.live_reference(other).chosen)
     prepared.engine.model.config.rms_norm_eps = 1e-2
     dpo.reference_of(prepared, tmp_path)
@@ -411,10 +412,20 @@ def test_the_model_that_is_left_is_a_plain_checkpoint_with_template_and_card(sto
         ("sft", {"max_length": 4096}, UsageError, "max_length is 4,096, and the model has 512 positions; lower it"),
         ("sft", {"batch": 500}, UsageError, "batch is 500, and 1 × 90 examples fill none; lower it"),
         ("sft", {"max_length": 4}, InputError, "no row has a trained token within 4 tokens; raise max_length"),
-        ("sft", {"pack_tokens": 20}, UsageError, "pack_tokens is 20, less than max_length 64"),
+        (
+            "sft",
+            {"pack_tokens": 20},
+            UsageError,
+            "pack_tokens is 20, and what shares a row may have 64, 1 × max_length",
+        ),
         ("sft", {"mixture": "pairs"}, InputError, "holds preference rows; this trains on sft rows"),
         ("dpo", {"mixture": "sums"}, InputError, "holds sft rows; this trains on preference rows"),
-        ("dpo", {"pack_tokens": 100}, UsageError, "a pair may have twice max_length, 128"),
+        (
+            "dpo",
+            {"pack_tokens": 100},
+            UsageError,
+            "pack_tokens is 100, and what shares a row may have 128, 2 × max_length",
+        ),
         ("sft", {"mixture": "summs"}, StoreError, "did you mean 'sums'"),
         ("sft", {"model": "/nowhere"}, InputError, "model /nowhere: cannot be opened"),
     ],

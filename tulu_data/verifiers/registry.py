@@ -9,10 +9,10 @@ Others' are found through the entry point group `tulu_data.verifiers`, each a `V
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from importlib.metadata import entry_points
 from typing import Any
 
 from tulu_data.errors import InputError, UsageError, nearest
+from tulu_data.plugins import with_others
 from tulu_data.verifiers import (
     choice,
     code,
@@ -75,19 +75,7 @@ VERIFIERS: dict[str, Verifier] = {
 @cache
 def verifiers() -> dict[str, Verifier]:
     """All verifiers by name. `InputError` where one that is installed does not load or takes another's name."""
-    found = dict(VERIFIERS)
-    for entry in entry_points(group=GROUP):
-        place = f"verifier {entry.name} of {entry.dist.name if entry.dist else entry.value}"
-        if entry.name in found:
-            raise InputError(f"{place}: there is another verifier of that name; rename the entry point")
-        try:
-            loaded = entry.load()
-        except Exception as e:
-            raise InputError(f"{place}: cannot be loaded: {type(e).__name__}: {e}; uninstall or mend it") from e
-        if not isinstance(loaded, Verifier):
-            raise InputError(f"{place}: {entry.value} is no Verifier")
-        found[entry.name] = loaded
-    return found
+    return with_others(VERIFIERS, GROUP, Verifier)
 
 
 def verifier_of(name: str) -> Verifier:

@@ -151,7 +151,7 @@ def test_an_unknown_verifier_and_a_truth_that_does_not_parse():
     ],
 )
 def test_others_verifiers_that_do_not_fit_are_named(monkeypatch, value, name, problem):
-    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint(name, value, group)])
+    monkeypatch.setattr("tulu_data.plugins.entry_points", lambda group: [EntryPoint(name, value, group)])
     registry.verifiers.cache_clear()
     with pytest.raises(InputError, match=problem):
         registry.verifiers()
