@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from trainers import tiny
 from tulu_data.parquet import ShardWriter
 from tulu_data.rows import Kind, Row, finish, to_table
 from tulu_data.store import Store, Version
@@ -206,44 +207,11 @@ def serve():
         context.__exit__(None, None, None)
 
 
-TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}\n{% endfor %}<|assistant|>\n"
-
-
-def make_model(folder):
-    """A random Llama of some hundred thousand parameters, with a tokenizer of bytes and the Tülu template."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate(["<pad>", "<eos>", *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>")
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-
-
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
     """`transformers serve` with a tiny Llama made on the spot: its URL and the model's name."""
     folder = tmp_path_factory.mktemp("tiny-llama")
-    make_model(folder)
+    tiny.write_model(folder, positions=512)
     cache = tmp_path_factory.mktemp("cache")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -279,5 +247,4 @@ def healthy(port):
 def tiny_llama(tmp_path_factory):
     """A random Llama with a tokenizer of bytes, as a folder."""
     folder = tmp_path_factory.mktemp("tiny-model")
-    make_model(folder)
-    return folder
+    return tiny.write_model(folder, positions=512)

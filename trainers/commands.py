@@ -13,7 +13,7 @@ from tulu_data.commands.options import example, json_option, quiet_option, store
 F = TypeVar("F", bound=Callable[..., Any])
 
 STAGES = {"sft": "trainers.sft", "dpo": "trainers.dpo", "reward": "trainers.reward", "rlvr": "trainers.rlvr"}
-BYTES_OF_A_PARAMETER = 16  # weight, gradient and two moments, in fp32
+GIB = 2**30
 
 
 @click.group(epilog=example("tulu train --help"))
@@ -71,14 +71,15 @@ def reward_command(**options: Any) -> None:
 @_options
 @_output
 def rlvr_command(**options: Any) -> None:
-    """Learn from verifiable rewards (GRPO) on prompts with a verifier. Goes on, and refuses, as sft does."""
+    """Learn from verifiable rewards, by PPO or GRPO, on prompts with a verifier. Goes on, and refuses, as sft does."""
     _train("rlvr", options)
 
 
 @train_command.command("check", epilog=example("tulu train check my-sft.yaml"))
 @_options
 @click.option("--rows", type=click.IntRange(min=0), default=1, show_default=True, help="Rows shown with their masks.")
-def check_command(rows: int, **options: Any) -> None:
+@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="That will share the models.")
+def check_command(rows: int, devices: int, **options: Any) -> None:
     """Look before training: counts, lengths, steps, masks in colour, memory, decontamination. Nothing is trained."""
     from tulu_data.progress import for_stderr
     from tulu_data.store import Store
@@ -87,19 +88,21 @@ def check_command(rows: int, **options: Any) -> None:
     trainer, recipe = _load(None, options)
     progress = for_stderr(quiet=options["quiet"])
     prepared = trainer.prepare(recipe, Store(options["store_root"]), allow=options["allow"], progress=progress)
-    parameters = sum(p.numel() for p in prepared.engine.model.parameters())
+    memory = _memory(prepared, recipe, devices)
     told = {
         **prepared.examples.counts(),
-        "steps": prepared.engine.total,
-        "parameters": parameters,
-        "bytes_of_weights_and_optimiser": parameters * BYTES_OF_A_PARAMETER,
+        "steps": prepared.total,
+        "parameters": sum(p.numel() for p in prepared.engine.model.parameters()),
         "device": str(prepared.engine.device),
-        "data": prepared.cleared.told(),
+        "devices": devices,
     }
     if options["as_json"]:
-        print_json(told)
+        print_json({**told, "memory": memory, "data": prepared.cleared.told()})
         return
-    print_table(recipe.name, ["", ""], [(k.replace("_", " "), v) for k, v in told.items() if k != "data"])
+    sizes = {f"memory: {k}": f"{v / GIB:.2f} GiB" for k, v in memory.items()}
+    print_table(recipe.name, ["", ""], [(k.replace("_", " "), v) for k, v in {**told, **sizes}.items()])
+    if memory["total"] > memory["there"]:
+        click.echo("more memory than there is: lower pack_tokens or max_length, or take more devices, or set lora")
     cleared = prepared.cleared
     click.echo(
         f"not checked for decontamination: {cleared.override}"
@@ -114,17 +117,33 @@ def check_command(rows: int, **options: Any) -> None:
             click.echo(_coloured(tokenizer, side))
 
 
+def _memory(prepared: Any, recipe: Any, devices: int) -> dict[str, int]:
+    """Bytes on each device, and what it has."""
+    from trainers import memory
+
+    reference = prepared.models.reference if recipe.stage == "rlvr" else None
+    sampled = 0
+    if recipe.stage == "rlvr" and recipe.sampler.backend != "vllm":
+        sampled = min(recipe.sampler.batch, recipe.batch * recipe.samples) * recipe.longest
+    told = memory.estimate(prepared.engines, reference, tokens=recipe.capacity, sampled=sampled, processes=devices)
+    return {**told, "there": memory.of_device(prepared.engine.device)}
+
+
 def _train(stage: str, options: Mapping[str, Any]) -> None:
+    from trainers import ranks
     from tulu_data.progress import for_stderr
     from tulu_data.store import Store, writing
     from tulu_data.tables import print_json, print_table
 
     trainer, recipe = _load(stage, options)
-    progress = for_stderr(quiet=options["quiet"])
+    progress = for_stderr(quiet=options["quiet"] or not ranks.first())
     with writing(options["output"], "--output"):
         trained = trainer.train(
             recipe, Store(options["store_root"]), options["output"], allow=options["allow"], progress=progress
         )
+    ranks.leave()
+    if not ranks.first():
+        return
     loss = trained.losses[-1] if trained.losses else None  # none where all steps were taken before
     told = {"model": str(trained.model), "steps": trained.steps, "loss": loss}
     if options["as_json"]:
@@ -154,7 +173,8 @@ def _load(stage: str | None, options: Mapping[str, Any]) -> tuple[Any, Any]:
         raise RecipeError(f"{path}: stage: is {own!r}; run it with: tulu train {own} {path}")
     trainer = import_module(STAGES[own])
     recipe = validate(trainer.Recipe, data, str(path))
-    return trainer, recipe.model_copy(update={"model": resolve(recipe.model, path.parent)})
+    models = {k: v for k in ("model", "reward_model") if (v := getattr(recipe, k, None)) is not None}
+    return trainer, recipe.model_copy(update={k: resolve(v, path.parent) for k, v in models.items()})
 
 
 def _found(recipe: str) -> Path:

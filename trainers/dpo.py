@@ -8,11 +8,11 @@ length-normalised loss with β 5 (arXiv 2411.15124 §5, 8B).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from pydantic import Field
 from trainers import loss as losses
 from trainers import preparing
 from trainers.attention import packed
-from trainers.engine import Engine, Optimiser, flush
-from trainers.looping import Batch, loop
+from trainers.checkpoints import flush, weights_digest
+from trainers.engine import Added, Engine, Optimiser
+from trainers.looping import Told, loop, told
 from trainers.opening import open_model
 from trainers.packing import pack
 from trainers.pairs import Pair, Pairs, pairs_of
@@ -117,14 +118,17 @@ def reference_of(prepared: Prepared, folder: Path, *, progress: Progress | None 
     recipe, engine = prepared.recipe, prepared.engine
     config = engine.model.config.to_dict()
     config.pop("_name_or_path", None)
-    told = {"model": weights_digest(engine.model), "config": json.dumps(config, sort_keys=True, default=str)}
-    told |= {"pairs": pairs_digest(prepared.examples.kept), "dtype": recipe.place.dtype}
-    name = sha256(canonical_json(told)).hexdigest()[:16]
+    weights = engine.weights()
+    decides = {"model": weights_digest(weights), "config": json.dumps(config, sort_keys=True, default=str)}
+    decides |= {"pairs": pairs_digest(prepared.examples.kept), "dtype": recipe.place.dtype}
+    name = engine.ranks.share(sha256(canonical_json(decides)).hexdigest()[:16])
     path = folder / f"{name}-{REFERENCE_FILE}"
-    if path.exists():
+    if engine.ranks.share(path.exists()):
         kept = np.load(path)
         return Reference(torch.from_numpy(kept["chosen"]), torch.from_numpy(kept["rejected"]))
     found = live_reference(prepared, progress=progress)
+    if not engine.ranks.first:
+        return found
     part = path.with_suffix(".part.npz")
     np.savez(part, chosen=found.chosen.numpy(), rejected=found.rejected.numpy())
     flush(part)
@@ -136,27 +140,16 @@ def live_reference(prepared: Prepared, *, progress: Progress | None = None) -> R
     """What the model as it stands says of every pair."""
     engine, pairs = prepared.engine, prepared.examples.kept
     chosen, rejected = torch.empty(len(pairs)), torch.empty(len(pairs))
-    engine.model.eval()
-    with torch.no_grad(), (progress or Silent()).task("reference", len(pairs)) as advance:
+    with (progress or Silent()).task("reference", len(pairs)) as advance:
         for start in range(0, len(pairs), AT_ONCE):
             some = pairs[start : start + AT_ONCE]
-            for held in pack([p.tokens for p in some], prepared.recipe.capacity):
-                with engine.computing():
-                    sums = sums_of(engine, [some[i] for i in held])
+            rows = pack([p.tokens for p in some], prepared.recipe.capacity)
+            found = engine.evaluate([partial(sums_of, engine, [some[i] for i in held]) for held in rows])
+            for held, sums in zip(rows, found, strict=True):
                 at = [start + i for i in held]
-                chosen[at], rejected[at] = sums.chosen.float().cpu(), sums.rejected.float().cpu()
-                advance(len(held))
-    engine.model.train()
+                chosen[at], rejected[at] = sums.chosen, sums.rejected
+            advance(len(some))
     return Reference(chosen, rejected)
-
-
-def weights_digest(model: Any) -> str:
-    """sha256 over the weights, in hex."""
-    h = sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        h.update(name.encode())
-        h.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return h.hexdigest()
 
 
 def pairs_digest(pairs: Sequence[Pair]) -> str:
@@ -184,27 +177,23 @@ def preference(recipe: Recipe, sums: Sums, reference: Reference | None) -> losse
     return losses.dpo_norm(*logps, *counts, beta=beta, label_smoothing=smoothing)
 
 
-def micro_batches(
-    prepared: Prepared, indices: Sequence[int], reference: Reference | None, told: dict[str, float]
-) -> Iterator[Callable[[], torch.Tensor]]:
-    """A step's pairs in packed rows; what they come to is added up in `told`."""
+def micro_batches(prepared: Prepared, indices: Sequence[int], reference: Reference | None) -> list[Callable[[], Added]]:
+    """A step's pairs in packed rows."""
     pairs = [prepared.examples.kept[i] for i in indices]
-    for held in pack([p.tokens for p in pairs], prepared.recipe.capacity):
+    found: list[Callable[[], Added]] = []
+    for held in prepared.rows([p.tokens for p in pairs]):
         at = [indices[i] for i in held]
         own = None if reference is None else Reference(reference.chosen[at], reference.rejected[at])
-        yield partial(row_loss, prepared, [pairs[i] for i in held], own, len(pairs), told)
+        found.append(partial(added, prepared, [pairs[i] for i in held], own, len(pairs)))
+    return found
 
 
-def row_loss(
-    prepared: Prepared, pairs: Sequence[Pair], reference: Reference | None, batch: int, told: dict[str, float]
-) -> torch.Tensor:
+def added(prepared: Prepared, pairs: Sequence[Pair], reference: Reference | None, batch: int) -> Added:
     """What one packed row adds to a step of `batch` pairs: the mean over pairs is minimised."""
     found = preference(prepared.recipe, sums_of(prepared.engine, pairs), reference)
-    chosen, rejected = found.chosen_rewards.detach(), found.rejected_rewards.detach()
+    chosen, rejected = found.chosen_rewards, found.rejected_rewards
     values = ((chosen > rejected).float(), chosen - rejected, chosen, rejected)
-    for name, value in zip(SHOWN, values, strict=True):
-        told[name] = told.get(name, 0.0) + float(value.sum()) / batch
-    return found.losses.sum() / batch
+    return Added(found.losses.sum() / batch, {n: v.sum() / batch for n, v in zip(SHOWN, values, strict=True)})
 
 
 def train(
@@ -222,11 +211,10 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     reference = reference_of(prepared, output, progress=progress)
 
-    def batch_of(step: int) -> Batch:
-        indices, told = prepared.steps.examples(step), dict[str, float]()
-        tokens = sum(prepared.examples.kept[i].tokens for i in indices)
-        rows = micro_batches(prepared, indices, reference, told)
-        return Batch(rows, tokens, lambda done: {"loss": done.loss, **told})
+    def take(step: int) -> Told:
+        indices = prepared.steps.examples(step)
+        done = prepared.engine.step(step, micro_batches(prepared, indices, reference))
+        return told(sum(prepared.examples.kept[i].tokens for i in indices), done)
 
-    model, last, lines = loop(prepared, output, batch_of, progress=progress, until=until)
-    return Trained(model, last, [x["loss"] for x in lines], [x["accuracy"] for x in lines])
+    looped = loop(prepared, output, take, progress=progress, until=until)
+    return Trained(looped.model, looped.steps, looped.series("loss"), looped.series("accuracy"))

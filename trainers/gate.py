@@ -15,7 +15,9 @@ REMEDY = "audit and drop it first, or pass --allow-undecontaminated REASON"
 
 
 class Cleared(NamedTuple):
-    """What a training says of its data. override: why it was let through all the same; None where it passed."""
+    """What a training says of its data. override: why it was let through all the same, and what is missing; None where
+    it passed.
+    """
 
     ref: str
     digest: str
@@ -45,12 +47,10 @@ def clear(
     covered = _covered(described)
     audits = tuple(dict.fromkeys(r["audit"] for r in described.decontamination))
     common = set.intersection(*covered.values()) if covered else set()
-    cleared = Cleared(version.ref, version.digest, audits, tuple(sorted(common)), allow)
-    if allow is not None:
-        return cleared
-    if gap := _gap(described, described, suites) or _gap_of_parts(described, described, suites, store):
+    gap = _gap(described, described, suites) or _gap_of_parts(described, described, suites, store)
+    if gap and allow is None:
         raise GateError(f"{version.ref}: {gap}; {REMEDY}")
-    return cleared
+    return Cleared(version.ref, version.digest, audits, tuple(sorted(common)), f"{allow} ({gap})" if gap else None)
 
 
 def _covered(described: Manifest) -> dict[str, set[str]]:

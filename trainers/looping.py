@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import fcntl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from trainers.engine import Stepped, checkpoints
-from trainers.metrics import Metrics
+from trainers import checkpoints
+from trainers.engine import Stepped
+from trainers.metrics import SAMPLES_FILE, Lines, Metrics
 from trainers.opening import Prepared, described, finish
+from trainers.page import REPORT_FILE, write_page
+from trainers.trackers import open_trackers
+from tulu_data.errors import StoreError
 from tulu_data.progress import Progress
 
+LOCK_FILE = ".lock"
 
-class Batch(NamedTuple):
-    """What a step trains on. told: after the step, its metrics by name."""
 
-    micro_batches: Iterable[Callable[[], torch.Tensor]]
+class Told(NamedTuple):
+    """What a step trained on, in tokens, and its measures by name. samples: some of what it sampled, to be read."""
+
     tokens: int
-    told: Callable[[Stepped], Mapping[str, float]]
+    values: Mapping[str, float]
+    samples: Sequence[Mapping[str, Any]] = ()
 
 
 class Looped(NamedTuple):
@@ -29,27 +35,72 @@ class Looped(NamedTuple):
     steps: int
     lines: list[dict[str, Any]]
 
+    def series(self, name: str) -> list[float]:
+        """A measure, step by step."""
+        return [line[name] for line in self.lines]
+
+
+def told(tokens: int, done: Stepped, **instead: float) -> Told:
+    """Of a step that was one update. instead: measures that it has not, or that are to be told otherwise."""
+    rates = {"grad_norm": done.grad_norm, "learning_rate": done.learning_rate}
+    return Told(tokens, {"loss": done.loss, **done.told, **rates, **instead})
+
 
 def loop(
-    prepared: Prepared, output: Path, batch_of: Callable[[int], Batch], *, progress: Progress, until: int | None
+    prepared: Prepared, output: Path, take: Callable[[int], Told], *, progress: Progress, until: int | None
 ) -> Looped:
-    """Trains from the newest checkpoint in `output`, where there is one, to `until` or the end."""
-    engine, recipe = prepared.engine, prepared.recipe
-    total = engine.total
+    """Trains from the newest checkpoint in `output`, where there is one, to `until` or the end. take: one step.
+
+    `StoreError` where another training writes there.
+    """
+    recipe, engines, ranks = prepared.recipe, prepared.engines, prepared.engines[""].ranks
     facts = described(prepared)
-    found = checkpoints(output)
-    first = engine.load(found[-1], prepared.digest) if found else 0
-    if found:
-        progress.note(f"goes on from {found[-1]}")
-    last = min(until or total, total)
     lines = []
-    with Metrics(output, first) as metrics, progress.task(f"{recipe.stage} {recipe.name}", last - first) as advance:
+    with ExitStack() as open_:
+        if ranks.first:
+            open_.enter_context(alone(output))
+        found = checkpoints.checkpoints(output)
+        first = going_on(found[-1], prepared, progress) if found else 0
+        last = min(until or prepared.total, prepared.total)
+        metrics = open_.enter_context(Metrics(output, first, writes=ranks.first))
+        sampled = open_.enter_context(Lines(output / SAMPLES_FILE, first, writes=ranks.first))
+        trackers = open_trackers(recipe.track, output, facts) if ranks.first else []
+        for tracker in trackers:
+            open_.callback(tracker.close)
+        advance = open_.enter_context(progress.task(f"{recipe.stage} {recipe.name}", last - first))
         for step in range(first, last):
-            batch = batch_of(step)
-            done = engine.step(step, batch.micro_batches)
-            rates = {"grad_norm": done.grad_norm, "learning_rate": done.learning_rate}
-            lines.append(metrics.write(step, batch.tokens, **batch.told(done), **rates))
+            tokens, values, samples = take(step)
+            lines.append(metrics.step(step, tokens, **values))
+            sampled.write(samples)
+            for tracker in trackers:
+                tracker.write(step, lines[-1])
             advance(1)
             if (step + 1) % recipe.save_every == 0 or step + 1 == last:
-                engine.save(output, step + 1, facts)
-    return Looped(finish(output, prepared, facts), last, lines)
+                checkpoints.save(output, step + 1, facts, engines)
+        model = finish(output, prepared, facts)
+        if ranks.first:
+            write_page([output], output / REPORT_FILE)
+    return Looped(model, last, lines)
+
+
+def going_on(checkpoint: Path, prepared: Prepared, progress: Progress) -> int:
+    """Takes over a checkpoint; its step."""
+    state = checkpoints.load(checkpoint, prepared.digest, prepared.engines)
+    before, now = state["settings"]["place"], prepared.recipe.place.model_dump(mode="json")
+    progress.note(f"goes on from {checkpoint}")
+    if changed := [f"{k} was {before.get(k)}, is {v}" for k, v in now.items() if before.get(k) != v]:
+        progress.note(f"not to the bit: {'; '.join(changed)}")
+    return int(state["step"])
+
+
+@contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """While no other process of this machine trains into a folder."""
+    with (output / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError(
+                f"{output}: another training writes here; wait for it, or choose another --output"
+            ) from None
+        yield

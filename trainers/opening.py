@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from trainers import attention, gate
+from trainers import attention, gate, ranks, tiny
 from trainers.chat import TEMPLATE, Example, Turns, encode, truncated
-from trainers.engine import Engine, export, flush
-from trainers.packing import Steps
+from trainers.checkpoints import export, flush
+from trainers.engine import Engine
 from tulu_data.errors import InputError, UsageError
 from tulu_data.manifest import environment
 from tulu_data.progress import Progress, Silent
@@ -27,16 +28,17 @@ class Opened(NamedTuple):
     tokenizer: Any
 
 
-def open_model(name: str, *, longest: int = 0, kind: Any = None, **given: Any) -> Opened:
+def open_model(name: str, *, longest: int = 0, kind: Any = None, everywhere: bool = False, **given: Any) -> Opened:
     """A model from a folder or the hub's cache, for sequences of up to `longest` tokens.
 
-    kind: one of transformers' Auto classes, else for causal language models; given: what else it is opened with.
+    kind: one of transformers' Auto classes, else for causal language models; given: what else it is opened with. Of
+    several processes only the first reads the weights, unless all shall `everywhere`; the others' model is empty.
 
     `InputError` in one line where it cannot be used, `UsageError` where it has too few positions.
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -44,7 +46,13 @@ def open_model(name: str, *, longest: int = 0, kind: Any = None, **given: Any) -
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         how = {"dtype": torch.float32, "attn_implementation": attention.NAME, **given}
-        model = (kind or AutoModelForCausalLM).from_pretrained(name, **how)
+        kind = kind or AutoModelForCausalLM
+        if everywhere or ranks.first():
+            model = kind.from_pretrained(name, **how)
+        else:
+            own = {k: how.pop(k) for k in list(how) if k == "num_labels"}
+            with torch.device("meta"):
+                model = kind.from_config(AutoConfig.from_pretrained(name, **own), **how)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as e:
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise InputError(f"model {name}: cannot be opened ({reason}); name a folder or a cached model") from None
@@ -57,7 +65,10 @@ def open_model(name: str, *, longest: int = 0, kind: Any = None, **given: Any) -
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None and longest > positions:
         raise UsageError(f"max_length is {longest:,}, and the model has {positions:,} positions; lower it")
-    if unfit := _unfit(model):
+    words = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > words:
+        raise InputError(f"model {name}: its tokenizer has {len(tokenizer):,} tokens, the model {words:,}; resize it")
+    if ranks.first() and (unfit := _unfit(model)):
         raise InputError(f"model {name}: {unfit}; choose a plain decoder such as Llama, Qwen or OLMo")
     tokenizer.chat_template = TEMPLATE
     return Opened(model, tokenizer)
@@ -139,8 +150,10 @@ def examples_of(
 
 
 def resolve(path: str, root: Path) -> str:
-    """A model's name or folder; a folder is relative to `root`."""
-    return str(root / path) if (root / path).is_dir() else path
+    """A model's name or folder; a folder is relative to `root`. `tiny-llama` is made on the spot."""
+    if (root / path).is_dir():
+        return str(root / path)
+    return str(tiny.cached()) if path == tiny.NAME else path
 
 
 # ------------------------------------------------------------ what is left behind
@@ -158,16 +171,16 @@ class Prepared(Protocol):
         """The data."""
 
     @property
-    def engine(self) -> Engine:
-        """The model."""
+    def engines(self) -> Mapping[str, Engine]:
+        """What is trained, by the folder within a checkpoint; "" is the model that is wanted."""
 
     @property
     def examples(self) -> Any:
         """What is trained on; has `counts`."""
 
     @property
-    def steps(self) -> Steps:
-        """How many."""
+    def total(self) -> int:
+        """Steps."""
 
     @property
     def digest(self) -> str:
@@ -184,7 +197,8 @@ def described(prepared: Prepared) -> dict[str, Any]:
         "settings": recipe.model_dump(mode="json"),
         "data": prepared.cleared.told(),
         "examples": prepared.examples.counts(),
-        "steps": prepared.engine.total,
+        "steps": prepared.total,
+        "processes": prepared.engines[""].ranks.size,
         "environment": {**environment(), "torch": version_of("torch"), "transformers": version_of("transformers")},
     }
 
@@ -192,10 +206,14 @@ def described(prepared: Prepared) -> dict[str, Any]:
 def finish(output: Path, prepared: Prepared, facts: dict[str, Any]) -> Path:
     """Writes the model on its own, whole, with its card: a checkpoint that any tool takes. Its folder."""
     folder, part, old = output / "model", output / ".model.part", output / ".model.old"
+    engine = prepared.engines[""]
+    weights = engine.weights()
+    if not engine.ranks.first:
+        return folder
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir()
-    export(prepared.engine.model, prepared.engine.tokenizer, part)
+    export(engine, part, weights)
     (part / "README.md").write_text(card(prepared.recipe.name, facts), encoding="utf-8")
     (part / FACTS_FILE).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     flush(part)

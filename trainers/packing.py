@@ -45,6 +45,13 @@ class Steps:
         return found
 
 
+def rows(lengths: Sequence[int], capacity: int, micro_batch: int | None = None) -> list[list[int]]:
+    """Which sequences share a row of tokens: as `pack` has it, or so many at a time, in their order."""
+    if micro_batch is None:
+        return pack(lengths, capacity)
+    return [list(range(i, min(i + micro_batch, len(lengths)))) for i in range(0, len(lengths), micro_batch)]
+
+
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Best fit: positions of the lengths in bins that hold `capacity` each, long ones first.
 

@@ -10,17 +10,21 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 from pydantic import Field
 
-from trainers import gate
-from trainers.engine import Engine, Optimiser, Place
+from trainers import gate, lora, packing
+from trainers.checkpoints import weights_digest
+from trainers.engine import Engine, Optimiser
+from trainers.host import Place
+from trainers.lora import Lora
 from trainers.opening import Opened
 from trainers.packing import Steps
+from trainers.ranks import first
 from tulu_data.errors import UsageError
 from tulu_data.manifest import canonical_json
 from tulu_data.progress import Progress
 from tulu_data.store import Store, Version
 from tulu_data.strict import Strict
 
-NOT_DECIDING = {"place", "save_every", "name", "source", "sample_batch"}  # settings that do not name a training
+NOT_DECIDING = {"place", "save_every", "name", "source", "track", "model", "reward_model"}  # of a training's settings
 
 
 class Training(Strict):
@@ -38,8 +42,12 @@ class Training(Strict):
     epochs: int = Field(default=1, ge=1)
     max_length: int = Field(default=2_048, ge=2, description="tokens of a conversation; longer ones are cut")
     pack_tokens: int | None = Field(default=None, ge=2, description="tokens of a packed row; else as few as may be")
+    micro_batch: int | None = Field(default=None, ge=1, description="examples of a row, in place of pack_tokens")
+    accumulation: int | None = Field(default=None, ge=1, description="rows of a process in a step; it is checked")
+    lora: Lora | None = None
     optimiser: Optimiser = Optimiser()
     place: Place = Place()
+    track: list[str] = Field(default_factory=list, description="tensorboard, wandb, trackio: who is told besides")
     save_every: int = Field(default=200, ge=1, description="steps")
 
     @property
@@ -75,6 +83,38 @@ class Prepared(Generic[R, E]):
     steps: Steps
     digest: str
 
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """The one model that is trained."""
+        return {"": self.engine}
+
+    @property
+    def total(self) -> int:
+        """Steps."""
+        return self.engine.total
+
+    def rows(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Which examples of a step share a row."""
+        micro_batch = split(self.recipe, self.engine.ranks.size)
+        return packing.rows(lengths, self.recipe.capacity, micro_batch)
+
+
+def split(recipe: Training, processes: int) -> int | None:
+    """The examples of a row, where a recipe says how its batch is split; `UsageError` where that does not come out."""
+    micro, times = recipe.micro_batch, recipe.accumulation
+    if micro is None and times is None:
+        return None
+    if recipe.pack_tokens is not None:
+        raise UsageError("pack_tokens and micro_batch or accumulation both say what shares a row; leave one out")
+    micro = micro or max(1, recipe.batch // (processes * (times or 1)))
+    times = times or max(1, recipe.batch // (processes * micro))
+    if processes * micro * times != recipe.batch:
+        raise UsageError(
+            f"batch is {recipe.batch:,}, and processes × micro_batch × accumulation, "
+            f"{processes} × {micro:,} × {times:,}, are {processes * micro * times:,}; change one of them"
+        )
+    return micro
+
 
 def prepare(
     recipe: R,
@@ -99,16 +139,21 @@ def prepare(
     cleared = gate.clear(version, recipe.suites, store, allow=allow, progress=progress)
     torch.manual_seed(recipe.seed)
     model, tokenizer = opened()
+    origin = weights_digest(model.state_dict()) if first() else ""
+    if recipe.lora is not None:
+        lora.inject(model, recipe.lora)
     examples = read(version, tokenizer)
     steps = Steps(len(examples.kept), recipe.batch, recipe.epochs, recipe.seed)
     if not steps.total:
         count = f"{recipe.epochs:,} × {len(examples.kept):,} examples"
         raise UsageError(f"batch is {recipe.batch:,}, and {count} fill none; lower it")
     engine = Engine(model, tokenizer, recipe.optimiser, recipe.place, steps.total)
-    return Prepared(recipe, version, cleared, engine, examples, steps, digest_of(recipe, version))
+    split(recipe, engine.ranks.size)
+    digest = digest_of(recipe, version, engine.ranks.share(origin))
+    return Prepared(recipe, version, cleared, engine, examples, steps, digest)
 
 
-def digest_of(recipe: Strict, version: Version) -> str:
-    """16 hex digits over the data and the settings that decide what comes out."""
-    told = recipe.model_dump(mode="json", exclude=NOT_DECIDING)
-    return sha256(canonical_json({**told, "data": version.digest})).hexdigest()[:16]
+def digest_of(recipe: Strict, version: Version, *origins: str) -> str:
+    """16 hex digits over the data, the settings that decide what comes out, and the models at the start."""
+    decides = recipe.model_dump(mode="json", exclude=NOT_DECIDING)
+    return sha256(canonical_json({**decides, "data": version.digest, "models": list(origins)})).hexdigest()[:16]

@@ -7,7 +7,7 @@ such a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
@@ -15,14 +15,13 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from pydantic import Field
 
-from trainers import preparing
+from trainers import preparing, ranks
 from trainers.attention import packed
 from trainers.chat import Example
-from trainers.engine import Engine, Optimiser
-from trainers.looping import Batch, loop
+from trainers.engine import Added, Engine, Optimiser
+from trainers.looping import Told, loop, told
 from trainers.loss import bradley_terry
 from trainers.opening import Opened, open_model
-from trainers.packing import pack
 from trainers.pairs import Pair, Pairs, pairs_of
 from trainers.preparing import Training
 from tulu_data.errors import UsageError
@@ -78,7 +77,7 @@ def open_scorer(name: str, *, longest: int) -> Opened:
         raise UsageError(f"model {name}: its padding token is its end-of-sequence token; give it one of its own")
     model.config.pad_token_id = opened.tokenizer.pad_token_id
     classified = any("SequenceClassification" in a for a in AutoConfig.from_pretrained(name).architectures or ())
-    if not classified:
+    if not classified and ranks.first():
         torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
     return opened
 
@@ -92,22 +91,19 @@ def scores_of(engine: Engine, sides: Sequence[Example]) -> torch.Tensor:
     return scores.float().squeeze(1)
 
 
-def micro_batches(
-    prepared: Prepared, pairs: Sequence[Pair], told: dict[str, float]
-) -> Iterator[Callable[[], torch.Tensor]]:
-    """A step's pairs in packed rows; what they come to is added up in `told`."""
-    for held in pack([p.tokens for p in pairs], prepared.recipe.capacity):
-        yield partial(row_loss, prepared.engine, [pairs[i] for i in held], len(pairs), told)
+def micro_batches(prepared: Prepared, pairs: Sequence[Pair]) -> list[Callable[[], Added]]:
+    """A step's pairs in packed rows."""
+    rows = prepared.rows([p.tokens for p in pairs])
+    return [partial(added, prepared.engine, [pairs[i] for i in held], len(pairs)) for held in rows]
 
 
-def row_loss(engine: Engine, pairs: Sequence[Pair], batch: int, told: dict[str, float]) -> torch.Tensor:
+def added(engine: Engine, pairs: Sequence[Pair], batch: int) -> Added:
     """What one packed row adds to a step of `batch` pairs: the mean over pairs is minimised."""
     scores = scores_of(engine, [side for pair in pairs for side in pair])
     chosen, rejected = scores[0::2], scores[1::2]
     values = {"accuracy": (chosen > rejected).float(), "chosen_score": chosen, "rejected_score": rejected}
-    for name, value in values.items():
-        told[name] = told.get(name, 0.0) + float(value.detach().sum()) / batch
-    return bradley_terry(chosen, rejected).sum() / batch
+    measures = {name: value.detach().sum() / batch for name, value in values.items()}
+    return Added(bradley_terry(chosen, rejected).sum() / batch, measures)
 
 
 def train(
@@ -124,10 +120,9 @@ def train(
     prepared = prepare(recipe, store, allow=allow, progress=progress)
     output.mkdir(parents=True, exist_ok=True)
 
-    def batch_of(step: int) -> Batch:
-        pairs, told = [prepared.examples.kept[i] for i in prepared.steps.examples(step)], dict[str, float]()
-        rows = micro_batches(prepared, pairs, told)
-        return Batch(rows, sum(p.tokens for p in pairs), lambda done: {"loss": done.loss, **told})
+    def take(step: int) -> Told:
+        pairs = [prepared.examples.kept[i] for i in prepared.steps.examples(step)]
+        return told(sum(p.tokens for p in pairs), prepared.engine.step(step, micro_batches(prepared, pairs)))
 
-    model, last, lines = loop(prepared, output, batch_of, progress=progress, until=until)
-    return Trained(model, last, [x["loss"] for x in lines], [x["accuracy"] for x in lines])
+    looped = loop(prepared, output, take, progress=progress, until=until)
+    return Trained(looped.model, looped.steps, looped.series("loss"), looped.series("accuracy"))

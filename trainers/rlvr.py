@@ -1,84 +1,86 @@
-"""Reinforcement learning with verifiable rewards, by GRPO: configuration, rollouts, rewards, loss, step, loop.
+"""Reinforcement learning with verifiable rewards: configuration, rollouts, rewards, step, loop.
 
-A step samples several answers to each of `batch` prompts, lets the prompts' verifiers judge them, and moves the policy
-once towards those that are better than their group (arXiv 2402.03300). Rewards are Tülu 3's (arXiv 2411.15124 §6): 10
-times the verifier's score, replaced by -10 where an answer does not come to its end. A verification that could not be
-made is no zero: that answer is left out of its group.
-
-One update a rollout: the policy that is updated is the one that sampled, so the ratio is 1 and nothing is clipped.
+A step samples answers to `batch` prompts, lets the prompts' verifiers judge them, and moves the policy towards those
+that are right: by PPO with a value model, as Tülu 3 has it (arXiv 2411.15124 §6), or by GRPO. The reward is 10 times
+the verifier's score, replaced by -10 where an answer does not come to its end. A verification that could not be made is
+no zero: that answer is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from trainers import gate
-from trainers.attention import packed
+from trainers import gate, lora, ranks
 from trainers.chat import prompt_tokens
-from trainers.engine import Engine, Optimiser, Place
-from trainers.looping import Batch, loop
-from trainers.loss import Kind, Normalisation, grpo_advantages, grpo_policy, token_nll
-from trainers.opening import open_model
-from trainers.packing import Steps, pack
+from trainers.checkpoints import weights_digest
+from trainers.engine import Engine, Optimiser
+from trainers.host import Host, Place
+from trainers.looping import Told, loop
+from trainers.lora import Lora
+from trainers.opening import Opened, open_model
+from trainers.packing import Steps
+from trainers.policy import Answers, Models, Updating, update
 from trainers.preparing import digest_of
-from trainers.rollout import Rollout, sample
+from trainers.reward import open_scorer
+from trainers.rollout import Rollout
+from trainers.samplers import Sampler, Sampling, open_sampler
 from tulu_data.errors import InputError, TuluError, UsageError
 from tulu_data.progress import Progress, Silent
 from tulu_data.store import Store, Version
-from tulu_data.strict import Strict
 from tulu_data.verifiers.pool import Task, VerifierPool
 from tulu_data.verifiers.registry import parsed
 from tulu_data.verifiers.verdict import Verdict
 
-CLIP = 0.2  # arXiv 2411.15124 §6; without effect while a rollout has one update
+SHOWN = 4  # answers of a step that are kept to be read
+OWN = {  # settings that mean something to one algorithm only
+    "ppo": ("reward_model", "gamma", "lam", "value_clip", "value_weight", "value_optimiser"),
+    "grpo": ("advantage", "normalisation"),
+}
 
 
-class Recipe(Strict):
+class Recipe(Updating):
     """A training on prompts whose answers can be verified."""
 
     name: str
     stage: Literal["rlvr"]
     model: str = Field(description="folder, or name in the hub's cache")
+    reward_model: str | None = Field(default=None, description="ppo: what the value model starts from")
     mixture: str = Field(description="name, or name@version, of rlvr rows in the store")
     suites: list[str] = Field(default_factory=list, description="that the mixture must have been audited against")
     source: str = Field(default="", description="where the numbers are from")
-    seed: int = 1
-    algorithm: Literal["grpo"] = "grpo"
-    batch: int = Field(default=32, ge=1, description="prompts of a step")
-    samples: int = Field(default=8, ge=2, description="answers to a prompt")
+    batch: int = Field(default=224, ge=1, description="prompts of a step")
+    samples: int = Field(default=1, ge=1, description="answers to a prompt; grpo needs several")
     episodes: int = Field(default=100_000, ge=1, description="answers in all")
-    max_prompt_length: int = Field(default=2_048, ge=1, description="tokens; longer prompts are left out")
-    response_length: int = Field(default=2_048, ge=1, description="tokens of an answer")
-    temperature: float = Field(default=1.0, gt=0)
-    beta: float = Field(default=0.05, ge=0, description="weight of the KL from the model at the start")
     reward: float = Field(default=10.0, description="of a right answer")
     no_end: float = Field(default=-10.0, description="reward in place of it where the answer does not end")
-    advantage: Kind = "grpo"
-    normalisation: Normalisation = "sequence"
-    pack_tokens: int | None = Field(
-        default=None, ge=2, description="tokens of a packed row; else as long as a row may be"
-    )
-    sample_batch: int = Field(default=64, ge=1, description="answers that are sampled at once")
+    sampler: Sampling = Sampling()
+    lora: Lora | None = None
     optimiser: Optimiser = Optimiser(learning_rate=3e-7, warmup=0.0, max_grad_norm=1.0)
     place: Place = Place()
+    track: list[str] = Field(default_factory=list, description="tensorboard, wandb, trackio: who is told besides")
     save_every: int = Field(default=50, ge=1, description="steps")
 
-    @property
-    def longest(self) -> int:
-        """Tokens of a prompt with its answer."""
-        return self.max_prompt_length + self.response_length
-
-    @property
-    def capacity(self) -> int:
-        """Tokens of a packed row."""
-        return self.pack_tokens or self.longest
+    @model_validator(mode="after")
+    def _one_algorithm(self) -> Recipe:
+        other = "grpo" if self.algorithm == "ppo" else "ppo"
+        if strange := [name for name in OWN[other] if name in self.model_fields_set]:
+            raise ValueError(f"{strange[0]}: is a setting of {other}, and algorithm is {self.algorithm}; leave it out")
+        if self.algorithm == "ppo" and self.reward_model is None:
+            raise ValueError("reward_model: ppo's value model starts from one; train it with: tulu train reward")
+        if self.algorithm == "grpo" and self.samples < 2:
+            raise ValueError(f"samples: is {self.samples}, and grpo compares answers to a prompt; take 2 or more")
+        if self.pack_tokens is not None and self.capacity < self.longest:
+            raise ValueError(
+                f"pack_tokens is {self.capacity:,}, and a prompt with its answer may have {self.longest:,}; raise it"
+            )
+        return self
 
 
 class Prompt(NamedTuple):
@@ -110,29 +112,41 @@ class Trained(NamedTuple):
     passed: list[float]
 
 
-class Prepared(NamedTuple):
+@dataclass(frozen=True)
+class Prepared:
     """Everything a training needs, found to be in order before the first step."""
 
     recipe: Recipe
     version: Version
     cleared: gate.Cleared
-    engine: Engine
-    reference: Any  # the model at the start; None without a KL
+    models: Models
     examples: Prompts
     steps: Steps
     digest: str
 
+    @property
+    def engine(self) -> Engine:
+        """The policy."""
+        return self.models.policy
+
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """The policy, and PPO's value model."""
+        return {"": self.engine} if self.models.value is None else {"": self.engine, "value": self.models.value}
+
+    @property
+    def total(self) -> int:
+        """Steps."""
+        return self.engine.total
+
 
 def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress: Progress | None = None) -> Prepared:
-    """Opens the data and the model; errors as in `sft.prepare`, and for a verifier or truth that is unknown."""
-    if recipe.capacity < recipe.longest:
-        raise UsageError(
-            f"pack_tokens is {recipe.capacity:,}, and a prompt with its answer may have {recipe.longest:,}; raise it"
-        )
+    """Opens the data and the models; errors as in `sft.prepare`, and for a verifier or truth that is unknown."""
     version = store.open(recipe.mixture)
     cleared = gate.clear(version, recipe.suites, store, allow=allow, progress=progress)
     torch.manual_seed(recipe.seed)
-    model, tokenizer = open_model(recipe.model, longest=recipe.longest)
+    opened = open_model(recipe.model, longest=recipe.longest)
+    tokenizer = opened.tokenizer
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise UsageError(
             f"model {recipe.model}: its padding token is its end-of-sequence token; give it one of its own"
@@ -144,9 +158,38 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
             f"episodes is {recipe.episodes:,}, and a step takes {recipe.batch * recipe.samples:,}; raise it"
         )
     steps = Steps(size, recipe.batch, -(-count * recipe.batch // size), recipe.seed)
-    engine = Engine(model, tokenizer, recipe.optimiser, recipe.place, count)
-    reference = open_model(recipe.model).model.to(engine.device).eval() if recipe.beta else None
-    return Prepared(recipe, version, cleared, engine, reference, prompts, steps, digest_of(recipe, version))
+    models, origins = models_of(recipe, opened, count)
+    digest = digest_of(recipe, version, *models.policy.ranks.share(origins))
+    return Prepared(recipe, version, cleared, models, prompts, steps, digest)
+
+
+def models_of(recipe: Recipe, opened: Opened, steps: int) -> tuple[Models, list[str]]:
+    """The policy, PPO's value model, the reference where there is a KL; and the digests of those at the start."""
+    model, tokenizer = opened
+    scorer = None if recipe.reward_model is None else open_scorer(recipe.reward_model, longest=recipe.longest)
+    if scorer is not None and scorer.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise InputError(f"reward_model {recipe.reward_model}: its tokenizer is not that of {recipe.model}")
+    trained = [model] if scorer is None else [model, scorer.model]
+    origins = [weights_digest(m.state_dict()) for m in trained] if ranks.first() else []
+    for each in trained:
+        without_dropout(each)
+        if recipe.lora is not None:
+            lora.inject(each, recipe.lora)
+    policy = Engine(model, tokenizer, recipe.optimiser, recipe.place, steps)
+    value = None
+    if scorer is not None:
+        value = Engine(scorer.model, tokenizer, recipe.value_optimiser or recipe.optimiser, recipe.place, steps)
+    reference = Host(open_model(recipe.model).model.eval(), recipe.place) if recipe.beta else None
+    return Models(policy, value, reference), origins
+
+
+def without_dropout(model: Any) -> None:
+    """A policy that drops out is not the one that answered: the ratio between them would not be 1."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
 
 
 def prompts_of(version: Version, tokenizer: Any, *, longest: int) -> Prompts:
@@ -175,42 +218,56 @@ def prompts_of(version: Version, tokenizer: Any, *, longest: int) -> Prompts:
 
 
 class Judged(NamedTuple):
-    """The answers of a step with their rewards and advantages, prompt by prompt."""
+    """The answers of a step, what their verifiers said, and the step's measures."""
 
-    rollouts: list[Rollout]
-    rewards: list[float | None]  # None where the verification could not be made
-    advantages: torch.Tensor  # (answers,)
+    answers: Answers
+    verdicts: list[Verdict]
     told: dict[str, float]
 
 
-def judged(prepared: Prepared, step: int, pool: VerifierPool) -> Judged:
-    """Samples a step's answers and has them verified."""
+def sampler_of(prepared: Prepared) -> Sampler:
+    """What samples a training's answers. A policy in pieces is copied whole for it, on each process's device."""
     recipe, engine = prepared.recipe, prepared.engine
-    tokenizer = engine.tokenizer
+    model = engine.model
+    if engine.ranks.size > 1 and recipe.sampler.backend != "vllm":
+        model = open_model(recipe.model, everywhere=True).model.to(engine.device)
+    how: dict[str, Any] = {"model_name": recipe.model, "longest": recipe.longest}
+    return open_sampler(recipe.sampler, model, engine.tokenizer, **how)
+
+
+def judged(prepared: Prepared, step: int, sampler: Sampler, pool: VerifierPool) -> Judged:
+    """Samples a step's answers and has them verified; each process does its share of the prompts."""
+    recipe, engine = prepared.recipe, prepared.engine
     prompts = [prepared.examples.kept[i] for i in prepared.steps.examples(step)]
-    with engine.computing():
-        groups = sample(
-            engine.model,
-            [p.tokens for p in prompts],
+    if engine.ranks.size > 1 or recipe.sampler.backend == "vllm":  # else it samples from the policy itself
+        weights = engine.weights(everywhere=True)
+        if engine.ranks.first or recipe.sampler.server is None:  # a server is told once
+            sampler.update(lora.merged(engine.model, weights).items())
+        engine.ranks.wait()
+    mine = range(engine.ranks.rank, len(prompts), engine.ranks.size)
+    with engine.computing(), engine.within_memory():
+        groups = sampler.sample(
+            [prompts[i].tokens for i in mine],
+            numbers=mine,
             samples=recipe.samples,
             max_new_tokens=recipe.response_length,
-            eos=tokenizer.eos_token_id,
-            pad=tokenizer.pad_token_id,
             seed=int.from_bytes(sha256(f"{recipe.seed}/{step}".encode()).digest()[:6]),
             temperature=recipe.temperature,
-            batch=recipe.sample_batch,
         )
-    rollouts = [r for group in groups for r in group]
-    tasks = [
-        Task(prompt.verifier, tokenizer.decode(r.completion, skip_special_tokens=True), prompt.truth)
-        for prompt, group in zip(prompts, groups, strict=True)
-        for r in group
-    ]
-    verdicts = list(pool.map(tasks))
+    tasks = [task_of(prepared, prompts[i], r) for i, group in zip(mine, groups, strict=True) for r in group]
+    said = list(pool.map(tasks))
+    own = [(group, said[i * recipe.samples :][: recipe.samples]) for i, group in enumerate(groups)]
+    found = engine.ranks.gather(own, len(prompts))
+    rollouts = [r for group, _ in found for r in group]
+    verdicts = [v for _, told in found for v in told]
     rewards = [reward_of(recipe, r, v) for r, v in zip(rollouts, verdicts, strict=True)]
-    table = [rewards[i : i + recipe.samples] for i in range(0, len(rewards), recipe.samples)]
-    advantages = grpo_advantages(table, recipe.advantage)
-    return Judged(rollouts, rewards, advantages.flatten(), told_of(rollouts, verdicts, rewards, advantages))
+    return Judged(Answers(rollouts, rewards, recipe.samples), verdicts, told_of(rollouts, verdicts, rewards))
+
+
+def task_of(prepared: Prepared, prompt: Prompt, rollout: Rollout) -> Task:
+    """An answer for its verifier."""
+    text = prepared.engine.tokenizer.decode(rollout.completion, skip_special_tokens=True)
+    return Task(prompt.verifier, text, prompt.truth)
 
 
 def reward_of(recipe: Recipe, rollout: Rollout, verdict: Verdict) -> float | None:
@@ -221,7 +278,7 @@ def reward_of(recipe: Recipe, rollout: Rollout, verdict: Verdict) -> float | Non
 
 
 def told_of(
-    rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], rewards: Sequence[float | None], advantages: torch.Tensor
+    rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], rewards: Sequence[float | None]
 ) -> dict[str, float]:
     """A step's measures: reward, share right among those verified, share that ended, that could not be verified, …"""
     valid = [v for v in verdicts if v.valid]
@@ -231,64 +288,31 @@ def told_of(
         "passed": sum(v.right for v in valid) / max(1, len(valid)),
         "stopped": sum(r.stopped for r in rollouts) / len(rollouts),
         "invalid": 1 - len(valid) / len(verdicts),
-        "idle_groups": float((advantages == 0).all(1).float().mean()),
         "response_tokens": sum(len(r.completion) for r in rollouts) / len(rollouts),
     }
 
 
-# ------------------------------------------------------------ the step and the loop
+def shown(prepared: Prepared, step: int, found: Judged) -> list[dict[str, Any]]:
+    """Some answers of a step, for people."""
+    tokenizer, answers = prepared.engine.tokenizer, found.answers
+    prompts = [prepared.examples.kept[i] for i in prepared.steps.examples(step)]
+    some = range(0, len(answers.rollouts), max(1, len(answers.rollouts) // SHOWN))[:SHOWN]
+    return [
+        {
+            "step": step,
+            "prompt": tokenizer.decode(answers.rollouts[i].prompt),
+            "completion": tokenizer.decode(answers.rollouts[i].completion),
+            "verifier": prompts[i // answers.samples].verifier,
+            "ground_truth": prompts[i // answers.samples].truth,
+            "reward": answers.rewards[i],
+            "stopped": answers.rollouts[i].stopped,
+            "reason": found.verdicts[i].reason,
+        }
+        for i in some
+    ]
 
 
-def logps_of(engine: Engine, model: Any, rollouts: Sequence[Rollout], temperature: float) -> torch.Tensor:
-    """The log-probability of each completion token: `(rollouts, longest completion)`, 0 behind their ends."""
-    row = packed([r.prompt + r.completion for r in rollouts], engine.device)
-    answered = [i >= len(r.prompt) for r in rollouts for i in range(len(r.prompt) + len(r.completion))]
-    trainable = torch.tensor(answered, device=engine.device)
-    hidden = model.base_model(**row.arguments).last_hidden_state[0] / temperature
-    values = -token_nll(hidden, model.get_output_embeddings().weight, row.tokens[0], trainable)
-    found = values.new_zeros(len(rollouts), max(len(r.completion) for r in rollouts))
-    at = [(i, t) for i, r in enumerate(rollouts) for t in range(len(r.completion))]
-    rows, times = torch.tensor(at, device=engine.device).T
-    return found.index_put((rows, times), values)
-
-
-def micro_batches(prepared: Prepared, found: Judged) -> Iterator[Callable[[], torch.Tensor]]:
-    """A step's answers in packed rows."""
-    recipe = prepared.recipe
-    over = {
-        "sequence": len(found.rollouts),
-        "token": sum(len(r.completion) for r in found.rollouts),
-        "fixed": len(found.rollouts) * recipe.response_length,
-    }[recipe.normalisation]
-    for held in pack([len(r.prompt) + len(r.completion) for r in found.rollouts], recipe.capacity):
-        yield partial(row_loss, prepared, found, held, over)
-
-
-def row_loss(prepared: Prepared, found: Judged, held: Sequence[int], over: int) -> torch.Tensor:
-    """What one packed row adds to a step's loss."""
-    recipe, engine = prepared.recipe, prepared.engine
-    rollouts = [found.rollouts[i] for i in held]
-    logps = logps_of(engine, engine.model, rollouts, recipe.temperature)
-    mask = torch.zeros_like(logps)
-    sampled = torch.zeros_like(logps)
-    for i, r in enumerate(rollouts):
-        mask[i, : len(r.completion)] = 1
-        sampled[i, : len(r.completion)] = torch.tensor(r.logps)
-    advantages = found.advantages[list(held)].to(logps.device)
-    how: dict[str, Any] = {"normalisation": recipe.normalisation, "over": over}
-    policy = grpo_policy(logps, logps.detach(), advantages, mask, CLIP, **how)
-    share = float(mask.sum()) / sum(len(r.completion) for r in found.rollouts)
-    gap = ((logps.detach() - sampled).abs() * mask).sum() / mask.sum()
-    found.told["sampler_gap"] = found.told.get("sampler_gap", 0.0) + share * float(gap)
-    if prepared.reference is None:
-        return policy.loss
-    with torch.no_grad():
-        reference = logps_of(engine, prepared.reference, rollouts, recipe.temperature)
-    difference = (reference - logps) * mask
-    kl = (difference.exp() - difference - 1) * mask  # k3; arXiv 2402.03300 eq. 4
-    found.told["kl"] = found.told.get("kl", 0.0) + share * float(kl.detach().sum() / mask.sum())
-    per_answer = kl.sum(1) / mask.sum(1) if recipe.normalisation == "sequence" else kl.sum(1)
-    return policy.loss + recipe.beta * per_answer.sum() / over
+# ------------------------------------------------------------ the loop
 
 
 def train(
@@ -304,12 +328,17 @@ def train(
     progress = progress or Silent()
     prepared = prepare(recipe, store, allow=allow, progress=progress)
     output.mkdir(parents=True, exist_ok=True)
+    sampler = sampler_of(prepared)
     with VerifierPool() as pool:
 
-        def batch_of(step: int) -> Batch:
-            found = judged(prepared, step, pool)
-            tokens = sum(len(r.prompt) + len(r.completion) for r in found.rollouts)
-            return Batch(micro_batches(prepared, found), tokens, lambda done: {"loss": done.loss, **found.told})
+        def take(step: int) -> Told:
+            found = judged(prepared, step, sampler, pool)
+            tokens = sum(len(r.prompt) + len(r.completion) for r in found.answers.rollouts)
+            moved = update(prepared.models, found.answers, step, recipe)
+            return Told(tokens, {**moved, **found.told}, shown(prepared, step, found))
 
-        model, last, lines = loop(prepared, output, batch_of, progress=progress, until=until)
-    return Trained(model, last, [x["loss"] for x in lines], [x["passed"] for x in lines])
+        try:
+            looped = loop(prepared, output, take, progress=progress, until=until)
+        finally:
+            sampler.close()
+    return Trained(looped.model, looped.steps, looped.series("loss"), looped.series("passed"))

@@ -6,7 +6,7 @@ each other. Tülu 3's values are the defaults (arXiv 2411.15124 §4, 8B).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,12 +17,11 @@ from pydantic import Field
 from trainers import preparing
 from trainers.attention import packed
 from trainers.chat import Example
-from trainers.engine import Engine, Stepped
-from trainers.looping import Batch, loop
+from trainers.engine import Added, Engine, Stepped
+from trainers.looping import Told, loop, told
 from trainers.loss import Reduction, token_nll
 from trainers.loss import sft as sft_loss
 from trainers.opening import Examples, examples_of, open_model
-from trainers.packing import pack
 from trainers.preparing import Training
 from tulu_data.progress import Progress, Silent
 from tulu_data.store import Store
@@ -61,24 +60,21 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
     )
 
 
-def micro_batches(prepared: Prepared, examples: Sequence[Example]) -> Iterator[Callable[[], torch.Tensor]]:
-    """A step's examples in packed rows, each a function that gives what the row adds to the step's loss."""
-    recipe, engine = prepared.recipe, prepared.engine
-    tokens = sum(e.trained for e in examples)
-    for held in pack([len(e.tokens) for e in examples], recipe.capacity):
-        yield partial(row_loss, engine, recipe.loss, [examples[i] for i in held], tokens, len(examples))
+def micro_batches(prepared: Prepared, examples: Sequence[Example]) -> list[Callable[[], Added]]:
+    """A step's examples in packed rows, each a function that gives what the row adds to the step."""
+    tokens, size = sum(e.trained for e in examples), len(examples)
+    rows = [[examples[i] for i in held] for held in prepared.rows([len(e.tokens) for e in examples])]
+    return [partial(added, prepared.engine, prepared.recipe.loss, row, tokens, size) for row in rows]
 
 
-def row_loss(
-    engine: Engine, reduction: Reduction, examples: Sequence[Example], tokens: int, batch: int
-) -> torch.Tensor:
+def added(engine: Engine, reduction: Reduction, examples: Sequence[Example], tokens: int, batch: int) -> Added:
     """What one packed row adds to a step of `batch` examples with `tokens` trained tokens."""
     row = packed([e.tokens for e in examples], engine.device)
     # The first token of a segment has no context: it is predicted by nothing, whatever stands before it in the row.
     trainable = torch.tensor([t and i > 0 for e in examples for i, t in enumerate(e.trainable)], device=engine.device)
     hidden = engine.model.base_model(**row.arguments).last_hidden_state[0]
     nll = token_nll(hidden, engine.model.get_output_embeddings().weight, row.tokens[0], trainable)
-    return sft_loss(nll, reduction=reduction, tokens=tokens, batch=batch)
+    return Added(sft_loss(nll, reduction=reduction, tokens=tokens, batch=batch), {})
 
 
 def train(
@@ -98,15 +94,13 @@ def train(
     prepared = prepare(recipe, store, allow=allow, progress=progress)
     output.mkdir(parents=True, exist_ok=True)
 
-    def batch_of(step: int) -> Batch:
+    def take(step: int) -> Told:
         examples = [prepared.examples.kept[i] for i in prepared.steps.examples(step)]
-        tokens = sum(len(e.tokens) for e in examples)
-        return Batch(
-            micro_batches(prepared, examples), tokens, lambda done: {"loss": per_token(done, recipe.loss, examples)}
-        )
+        done = prepared.engine.step(step, micro_batches(prepared, examples))
+        return told(sum(len(e.tokens) for e in examples), done, loss=per_token(done, recipe.loss, examples))
 
-    model, steps, lines = loop(prepared, output, batch_of, progress=progress, until=until)
-    return Trained(model, steps, [line["loss"] for line in lines])
+    looped = loop(prepared, output, take, progress=progress, until=until)
+    return Trained(looped.model, looped.steps, looped.series("loss"))
 
 
 def per_token(done: Stepped, reduction: Reduction, examples: Sequence[Example]) -> float:

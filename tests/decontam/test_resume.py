@@ -59,7 +59,7 @@ def test_an_audit_killed_at_random_points_and_resumed_gives_the_same_bytes(place
     for attempt in range(6):
         forget(place)
         process = subprocess.Popen(command(place, f"found{attempt}", *more), stdout=subprocess.DEVNULL)
-        time.sleep(choose.uniform(0.3, 1.0) * took)
+        time.sleep(choose.uniform(0.2, 0.7) * took)
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         subprocess.run(command(place, f"found{attempt}", *more), check=True, capture_output=True)

@@ -218,6 +218,15 @@ def test_the_seed_the_prompt_and_the_sample_each_change_completions(model):
     assert len(set(everything)) == len(everything)
 
 
+def test_completions_hang_on_the_numbers_of_their_prompts_and_not_on_positions(model):
+    prompts = prompts_of()
+    found = completions(drawn(model, prompts))
+    shares = [[4, 1], [0, 5, 2], [3]]
+    for share in shares:
+        assert completions(drawn(model, [prompts[i] for i in share], numbers=share)) == [found[i] for i in share]
+    assert completions(drawn(model, prompts, numbers=range(1, len(prompts) + 1))) != found
+
+
 def test_torchs_own_random_state_is_left_alone(model):
     before = torch.get_rng_state()
     torch.manual_seed(5)
@@ -321,6 +330,7 @@ def test_mode_and_attention_are_as_before(model, training, implementation):
         ([[5]], {"samples": 0}, "each must be at least 1"),
         ([[5]], {"max_new_tokens": 0}, "each must be at least 1"),
         ([[5]], {"batch": 0}, "each must be at least 1"),
+        ([[5], [6]], {"numbers": [0]}, "2 prompts have 1 numbers; give each its own"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused_in_one_line(model, prompts, given, said):

@@ -12,8 +12,10 @@ import torch
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, AutoTokenizer, GraniteConfig, Lfm2Config, LlamaConfig
 
-from trainers import dpo, opening, reward, sft
-from trainers.engine import Optimiser, Place, checkpoints, learning_rate
+from trainers import dpo, opening, reward, rlvr, sft
+from trainers.checkpoints import checkpoints
+from trainers.engine import Optimiser, learning_rate
+from trainers.host import Place
 from tulu_data.cli import cli
 from tulu_data.errors import GateError, InputError, RecipeError, StoreError, TuluError, UsageError
 from tulu_data.mixture import Part, mix
@@ -95,7 +97,7 @@ def test_a_step_does_not_hang_on_how_its_examples_are_packed(store, tiny_llama, 
         rows = list(sft.micro_batches(prepared, examples))
         total = 0.0
         for row in rows:
-            loss = row()
+            loss = row().loss
             loss.backward()
             total += float(loss.detach())
         gradients.append((len(rows), total, torch.cat([p.grad.flatten() for p in engine.model.parameters()])))
@@ -112,8 +114,10 @@ def test_a_step_of_pairs_does_not_hang_on_how_they_are_packed(store, tiny_llama)
         reference = dpo.Reference(*(torch.linspace(-9, -3, len(prepared.examples.kept)) * k for k in (1.0, 1.1)))
         prepared.engine.model.zero_grad()
         told = {}
-        for row in dpo.micro_batches(prepared, prepared.steps.examples(0), reference, told):
-            row().backward()
+        for row in dpo.micro_batches(prepared, prepared.steps.examples(0), reference):
+            loss, values = row()
+            loss.backward()
+            told = {k: told.get(k, 0.0) + float(v) for k, v in values.items()}
         totals.append(told)
         gradients.append(torch.cat([p.grad.flatten() for p in prepared.engine.model.parameters()]))
     assert totals[0] == pytest.approx(totals[1], abs=1e-5)
@@ -552,9 +556,9 @@ def test_the_bundled_recipes_are_valid_and_name_suites_that_there_are(path):
     from decontam.registry import find_suites
 
     data = yaml.safe_load(path.read_text())
-    loaded = TRAINERS[data["stage"]].Recipe(**data)
+    loaded = {**TRAINERS, "rlvr": rlvr}[data["stage"]].Recipe(**data)
     assert loaded.name == path.stem
-    assert loaded.source == "paper"
+    assert loaded.source == {"tulu3-70b-rlvr-card": "card", "quickstart-sft": ""}.get(path.stem, "paper")
     assert len(find_suites(loaded.suites, path.parent, None, path.name)) == len(loaded.suites)
 
 

@@ -1,0 +1,154 @@
+"""What a training leaves on the disk to go on from, to the bit; and the plain model that it leaves for others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from trainers import lora
+from trainers.engine import Engine
+from tulu_data.errors import InputError, StoreError, UsageError
+
+STATE_FILE, TENSORS_FILE = "state.json", "training.pt"
+KEPT = 2  # checkpoints
+
+
+def save(folder: Path, step: int, facts: Mapping[str, Any], engines: Mapping[str, Engine]) -> Path:
+    """Writes `folder/step-N` whole or not at all: models, tokenizers, optimisers, random states, and `facts`.
+
+    engines: by the folder within the checkpoint that is theirs; "" is the checkpoint itself. All processes take part,
+    and the first one writes.
+    """
+    target, part = folder / f"step-{step:07d}", folder / f".step-{step:07d}.part"
+    held = {name: (engine, engine.weights(), _optimizer_state(engine)) for name, engine in engines.items()}
+    if engines[""].ranks.first:
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            for name, (engine, weights, optimizer) in held.items():
+                (part / name).mkdir(parents=True)
+                export(engine, part / name, weights)
+                own = {n: weights[n] for n in lora.trained(engine.model)} if lora.there(engine.model) else {}
+                tensors = {"optimizer": optimizer, "lora": own, "random": _random_states()}
+                torch.save(tensors, part / name / TENSORS_FILE)
+            (part / STATE_FILE).write_text(json.dumps({"step": step, **facts}, indent=2, ensure_ascii=False) + "\n")
+            flush(part)
+            shutil.rmtree(target, ignore_errors=True)
+            part.rename(target)
+            flush(folder, deep=False)
+        except (OSError, RuntimeError, SafetensorError) as e:  # torch and safetensors have their own for a full disk
+            raise StoreError(f"{target}: cannot be written: {_reason(e)}; make room and run it again") from None
+        for old in checkpoints(folder)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    engines[""].ranks.wait()
+    return target
+
+
+def load(checkpoint: Path, recipe: str, engines: Mapping[str, Engine]) -> dict[str, Any]:
+    """Goes on from a checkpoint; what was written of it. `UsageError` where another recipe or other data made it."""
+    try:
+        state: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text())
+        if state.get("recipe") != recipe:
+            raise UsageError(f"{checkpoint}: belongs to another recipe or other data; choose another --output")
+        for name, engine in engines.items():
+            tensors = torch.load(checkpoint / name / TENSORS_FILE, map_location="cpu", weights_only=True)
+            weights = tensors["lora"] if lora.there(engine.model) else _weights(checkpoint / name, engine)
+            engine.take(weights, strict=not lora.there(engine.model))
+            _take_optimizer_state(engine, tensors["optimizer"])
+            _restore(tensors["random"])
+    except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError, EOFError, SafetensorError) as e:
+        raise InputError(
+            f"{checkpoint}: cannot be read ({_reason(e)}); remove it to go on from the one before"
+        ) from None
+    return state
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a folder, oldest first."""
+    return sorted(p for p in folder.glob("step-*") if (p / STATE_FILE).is_file())
+
+
+def export(engine: Engine, folder: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """A plain Hugging Face checkpoint, the chat template in its tokenizer, without this package's attention.
+
+    weights: the engine's, whole; what LoRA learnt is added to what it stands beside.
+    """
+    model = engine.model
+    used = model.config._attn_implementation
+    model.config._attn_implementation = "sdpa"
+    plain = lora.merged(model, weights) if lora.there(model) else dict(weights)
+    try:
+        model.save_pretrained(folder, state_dict=plain)
+    finally:
+        model.config._attn_implementation = used
+    engine.tokenizer.save_pretrained(folder)
+
+
+def weights_digest(weights: Mapping[str, torch.Tensor]) -> str:
+    """sha256 over names and numbers, in hex."""
+    h = sha256()
+    for name, tensor in sorted(weights.items()):
+        h.update(name.encode())
+        h.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return h.hexdigest()
+
+
+def flush(path: Path, *, deep: bool = True) -> None:
+    """Brings a file, or a folder with what is in it, to the disk."""
+    for inner in path.iterdir() if deep and path.is_dir() else ():
+        flush(inner)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _optimizer_state(engine: Engine) -> dict[str, Any]:
+    """By the names of parameters, whole: the same whatever number of processes holds it."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+    how = StateDictOptions(full_state_dict=True, cpu_offload=engine.ranks.size > 1)
+    return dict(get_optimizer_state_dict(engine.model, engine.optimizer, options=how))
+
+
+def _take_optimizer_state(engine: Engine, state: dict[str, Any]) -> None:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
+    several = engine.ranks.size > 1
+    how = StateDictOptions(full_state_dict=True, broadcast_from_rank0=several)
+    set_optimizer_state_dict(engine.model, engine.optimizer, state if engine.ranks.first else {}, options=how)
+    for group in engine.optimizer.param_groups:
+        group["betas"] = engine.settings.betas  # a list after it was read
+
+
+def _weights(checkpoint: Path, engine: Engine) -> dict[str, torch.Tensor]:
+    if not engine.ranks.first:
+        return {}
+    return type(engine.model).from_pretrained(checkpoint, dtype=torch.float32).state_dict()  # type: ignore[no-any-return]
+
+
+def _reason(error: Exception) -> str:
+    said = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(said).splitlines()[0]
+
+
+def _random_states() -> dict[str, Any]:
+    states: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def _restore(states: Mapping[str, Any]) -> None:
+    torch.set_rng_state(states["cpu"].cpu())
+    if "cuda" in states and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([s.cpu() for s in states["cuda"]])
