@@ -34,13 +34,14 @@ from decontam.auditing import audit
 from decontam.compiled import CompiledEngine
 from decontam.evidence import columns_of
 from decontam.index import build, canonical, index_of
-from decontam.suites import Suite, load_suites, read_suites
+from decontam.suites import Suite, read_suites
 from decontam.verdicts import Settings
 from decontam.worker import turns_of
 from tulu_data import rows as row_kinds
 from tulu_data.executor import map_with_state
 from tulu_data.parquet import ShardWriter
 from tulu_data.store import RowGroup, Store, Version
+from tulu_data.suites import load_suites
 
 ROOT = Path(__file__).parents[1]
 N = 8

@@ -34,9 +34,10 @@ from decontam.analyzers import analyzer_of
 from decontam.engine import make_engine
 from decontam.fuzzy import align
 from decontam.judging import layers_of
-from decontam.suites import FieldText, Instance, Suite, load_suites, read_suite, read_suites, suite_of
+from decontam.suites import FieldText, Instance, Suite, read_suite, read_suites, suite_of
 from decontam.verdicts import LAYERS, Policy, Settings
 from tulu_data.rows import finish, to_table
+from tulu_data.suites import load_suites
 
 ROOT = Path(__file__).parents[1]
 SUITES = ROOT / "recipes" / "suites" / "public.yaml"

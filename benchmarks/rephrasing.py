@@ -33,8 +33,9 @@ import pyarrow.parquet as pq
 from decontam.corpus import Corpus, join
 from decontam.index import analysed
 from decontam.nearness import Finder, Near, finder_of
-from decontam.suites import load_suites, read_suites
+from decontam.suites import read_suites
 from decontam.verdicts import SEMANTIC_SIMILARITY, Semantic
+from tulu_data.suites import load_suites
 
 ROOT = Path(__file__).parents[1]
 SUITES = ROOT / "recipes" / "suites" / "public.yaml"

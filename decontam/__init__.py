@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from decontam.auditing import audit
     from decontam.dropping import drop
     from decontam.result import Audit
-    from decontam.suites import load_suites, read_suites
+    from decontam.suites import read_suites
     from decontam.verdicts import Policy, Settings
+    from tulu_data.suites import load_suites
 
 __all__ = ["Audit", "Policy", "Settings", "audit", "drop", "load_suites", "read_suites"]
 
@@ -20,7 +21,7 @@ _HOMES = {
     "Settings": "decontam.verdicts",
     "audit": "decontam.auditing",
     "drop": "decontam.dropping",
-    "load_suites": "decontam.suites",
+    "load_suites": "tulu_data.suites",
     "read_suites": "decontam.suites",
 }
 

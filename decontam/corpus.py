@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from decontam.suites import Group, Suite
+from decontam.suites import Suite
+from tulu_data.suites import Group
 
 I32 = npt.NDArray[np.int32]
 

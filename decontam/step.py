@@ -16,7 +16,6 @@ from decontam.auditing import scan_id
 from decontam.engine import EngineName
 from decontam.marks import Marks
 from decontam.marks import add as add_marks
-from decontam.registry import find_suites
 from decontam.result import Audit, audit_id, holds
 from decontam.suites import Suite, read_suites
 from decontam.verdicts import Policy, Settings
@@ -26,6 +25,7 @@ from tulu_data.manifest import Origin
 from tulu_data.progress import Progress
 from tulu_data.store import Store, Version, writing
 from tulu_data.strict import validate as validate_strict
+from tulu_data.suite_registry import find_suites
 
 VERSION = 2  # raise when a step gives other rows or tables for the same input
 GATE_SHOWN = 3  # overlaps that the message of the gate names

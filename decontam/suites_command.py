@@ -12,7 +12,8 @@ from tulu_data.commands.options import example, json_option, quiet_option, suite
 
 if TYPE_CHECKING:
     from decontam.corpus import Corpus
-    from decontam.suites import Instance, Suite, SuiteSpec
+    from decontam.suites import Instance, Suite
+    from tulu_data.suites import SuiteSpec
 
 TEXT_CHARS = 300  # of a text in a preview
 
@@ -33,9 +34,9 @@ def command(
 
     NAME is a suite, a collection, a suites file, FILE#ID, or ID=FILE: a suite of the registry read from a file.
     """
-    from decontam.registry import find_suites
     from tulu_data.errors import InputError
     from tulu_data.progress import for_stderr
+    from tulu_data.suite_registry import find_suites
 
     base = Path(suites_root).expanduser() if suites_root else None
     if not names:
@@ -63,7 +64,7 @@ def command(
 
 
 def _list(base: Path | None, *, as_json: bool) -> None:
-    from decontam.registry import local_copies, registry
+    from tulu_data.suite_registry import local_copies, registry
     from tulu_data.tables import print_json, print_table
 
     table = registry()
@@ -188,9 +189,9 @@ def _save(suite: Suite, folder: Path) -> Path:
     import gzip
     import json
 
-    from decontam.registry import registry
-    from decontam.suites import SAVED_ID
     from tulu_data.store import writing
+    from tulu_data.suite_registry import registry
+    from tulu_data.suites import SAVED_ID
 
     path = folder / f"{suite.id}.jsonl.gz"
     if path.exists():

@@ -20,8 +20,8 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from decontam.suites import Group
 from tulu_data.strict import Strict
+from tulu_data.suites import Group
 
 Layer = Literal["exact", "tulu3", "informative", "fuzzy", "semantic", "any"]
 Roles = Literal["user", "assistant", "all"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from decontam.suites import load_suites
 from tulu_data import recipe as recipes
 from tulu_data.adapters import adapter
+from tulu_data.suites import load_suites
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -30,14 +30,16 @@ def save(folder: Path, step: int, facts: Mapping[str, Any], engines: Mapping[str
     """
     target, part = folder / f"step-{step:07d}", folder / f".step-{step:07d}.part"
     held = {name: (engine, engine.weights(), _optimizer_state(engine)) for name, engine in engines.items()}
-    if engines[""].ranks.first:
+    ranks = engines[""].ranks
+    random = ranks.gather([_random_states(engines[""].device)], ranks.size)
+    if ranks.first:
         shutil.rmtree(part, ignore_errors=True)
         try:
             for name, (engine, weights, optimizer) in held.items():
                 (part / name).mkdir(parents=True)
                 export(engine, part / name, weights)
                 own = {n: weights[n] for n in lora.trained(engine.model)} if lora.there(engine.model) else {}
-                tensors = {"optimizer": optimizer, "lora": own, "random": _random_states()}
+                tensors = {"optimizer": optimizer, "lora": own, "random": random}
                 torch.save(tensors, part / name / TENSORS_FILE)
             (part / STATE_FILE).write_text(json.dumps({"step": step, **facts}, indent=2, ensure_ascii=False) + "\n")
             flush(part)
@@ -48,7 +50,7 @@ def save(folder: Path, step: int, facts: Mapping[str, Any], engines: Mapping[str
             raise StoreError(f"{target}: cannot be written: {_reason(e)}; make room and run it again") from None
         for old in checkpoints(folder)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
-    engines[""].ranks.wait()
+    ranks.wait()
     return target
 
 
@@ -59,11 +61,15 @@ def load(checkpoint: Path, recipe: str, engines: Mapping[str, Engine]) -> dict[s
         if state.get("recipe") != recipe:
             raise UsageError(f"{checkpoint}: belongs to another recipe or other data; choose another --output")
         for name, engine in engines.items():
-            tensors = torch.load(checkpoint / name / TENSORS_FILE, map_location="cpu", weights_only=True)
+            # Mapped: all processes open the optimiser's state, and the first one alone reads it.
+            tensors = torch.load(checkpoint / name / TENSORS_FILE, map_location="cpu", weights_only=True, mmap=True)
             weights = tensors["lora"] if lora.there(engine.model) else _weights(checkpoint / name, engine)
-            engine.take(weights, strict=not lora.there(engine.model))
-            _take_optimizer_state(engine, tensors["optimizer"])
-            _restore(tensors["random"])
+            with engine.within_memory():
+                engine.take(weights, strict=not lora.there(engine.model))
+                _take_optimizer_state(engine, tensors["optimizer"])
+            _restore(tensors["random"], engine)
+    except torch.distributed.DistError:  # another process is gone, and the checkpoint is well
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError, EOFError, SafetensorError) as e:
         raise InputError(
             f"{checkpoint}: cannot be read ({_reason(e)}); remove it to go on from the one before"
@@ -113,7 +119,9 @@ def flush(path: Path, *, deep: bool = True) -> None:
 
 
 def _optimizer_state(engine: Engine) -> dict[str, Any]:
-    """By the names of parameters, whole: the same whatever number of processes holds it."""
+    """By the names of parameters, whole: the same for any number of processes. Empty before the first step."""
+    if not engine.optimizer.state:  # torch would take a step to have one
+        return {}
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
     how = StateDictOptions(full_state_dict=True, cpu_offload=engine.ranks.size > 1)
@@ -121,6 +129,8 @@ def _optimizer_state(engine: Engine) -> dict[str, Any]:
 
 
 def _take_optimizer_state(engine: Engine, state: dict[str, Any]) -> None:
+    if not state:
+        return
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
 
     several = engine.ranks.size > 1
@@ -141,14 +151,17 @@ def _reason(error: Exception) -> str:
     return str(said).splitlines()[0]
 
 
-def _random_states() -> dict[str, Any]:
-    states: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state_all()
+def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """Of this process, which drops out other units than the others do."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
     return states
 
 
-def _restore(states: Mapping[str, Any]) -> None:
-    torch.set_rng_state(states["cpu"].cpu())
-    if "cuda" in states and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([s.cpu() for s in states["cuda"]])
+def _restore(states: Sequence[Mapping[str, torch.Tensor]], engine: Engine) -> None:
+    """This process's own states, where there were as many processes."""
+    own = states[engine.ranks.rank % len(states)]
+    torch.set_rng_state(own["cpu"])
+    if engine.device.type == "cuda" and "cuda" in own:
+        torch.cuda.set_rng_state(own["cuda"], engine.device)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from trainers.plan_command import all_command
+from trainers.proof_command import proof_command
 from tulu_data.commands.options import example, json_option, quiet_option, store_option
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,6 +75,10 @@ def reward_command(**options: Any) -> None:
 def rlvr_command(**options: Any) -> None:
     """Learn from verifiable rewards, by PPO or GRPO, on prompts with a verifier. Goes on, and refuses, as sft does."""
     _train("rlvr", options)
+
+
+train_command.add_command(all_command, "all")
+train_command.add_command(proof_command, "proof")
 
 
 @train_command.command("check", epilog=example("tulu train check my-sft.yaml"))

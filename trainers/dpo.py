@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from trainers import lora, preparing
 from trainers import loss as losses
-from trainers import preparing
 from trainers.attention import packed
 from trainers.checkpoints import flush, weights_digest
 from trainers.engine import Added, Engine, Optimiser
-from trainers.looping import Told, loop, told
+from trainers.looping import Told, alone, loop, told
 from trainers.opening import open_model
 from trainers.packing import pack
 from trainers.pairs import Pair, Pairs, pairs_of
@@ -118,7 +118,7 @@ def reference_of(prepared: Prepared, folder: Path, *, progress: Progress | None 
     recipe, engine = prepared.recipe, prepared.engine
     config = engine.model.config.to_dict()
     config.pop("_name_or_path", None)
-    weights = engine.weights()
+    weights = lora.merged(engine.model, engine.weights())
     decides = {"model": weights_digest(weights), "config": json.dumps(config, sort_keys=True, default=str)}
     decides |= {"pairs": pairs_digest(prepared.examples.kept), "dtype": recipe.place.dtype}
     name = engine.ranks.share(sha256(canonical_json(decides)).hexdigest()[:16])
@@ -208,13 +208,13 @@ def train(
     """Trains, from the newest checkpoint in `output` where there is one; see `sft.train`."""
     progress = progress or Silent()
     prepared = prepare(recipe, store, allow=allow, progress=progress)
-    output.mkdir(parents=True, exist_ok=True)
-    reference = reference_of(prepared, output, progress=progress)
+    with alone(output, prepared.engine.ranks):
+        reference = reference_of(prepared, output, progress=progress)
 
-    def take(step: int) -> Told:
-        indices = prepared.steps.examples(step)
-        done = prepared.engine.step(step, micro_batches(prepared, indices, reference))
-        return told(sum(prepared.examples.kept[i].tokens for i in indices), done)
+        def take(step: int) -> Told:
+            indices = prepared.steps.examples(step)
+            done = prepared.engine.step(step, micro_batches(prepared, indices, reference))
+            return told(sum(prepared.examples.kept[i].tokens for i in indices), done)
 
-    looped = loop(prepared, output, take, progress=progress, until=until)
+        looped = loop(prepared, output, take, progress=progress, until=until)
     return Trained(looped.model, looped.steps, looped.series("loss"), looped.series("accuracy"))

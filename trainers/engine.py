@@ -94,18 +94,20 @@ class Engine(Host):
             for name, value in {"loss": loss, **told}.items():
                 sums[name] = sums.get(name, 0.0) + (float(value.detach()) if counts else 0.0)
         sums = self.ranks.total(sums)
-        norm = _whole(torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None]))
+        total = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        norm = _whole(total)
         if not (math.isfinite(sums["loss"]) and math.isfinite(norm)):
             raise Diverged(
-                f"step {number}: the loss is {sums['loss']:.4g} and its gradient's norm {norm:.4g}; lower "
-                "optimiser.learning_rate or set optimiser.max_grad_norm, and go on from the last checkpoint"
+                f"step {number}: the loss is {sums['loss']:.4g} and its gradient's norm {norm:.4g}; lower the "
+                "optimiser's learning_rate or set its max_grad_norm, and start again in another --output"
             )
         if self.settings.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_grad_norm)
+            torch.nn.utils.clip_grads_with_norm_(self.parameters(), self.settings.max_grad_norm, total)
         rate = learning_rate(number, self.total, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.step()
+        with self.within_memory():  # the first step makes AdamW's moments
+            self.optimizer.step()
         return Stepped(sums.pop("loss"), norm, rate, sums)
 
 

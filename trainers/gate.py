@@ -9,6 +9,8 @@ from tulu_data.errors import GateError, UsageError
 from tulu_data.manifest import Manifest
 from tulu_data.progress import Progress
 from tulu_data.store import Store, Version
+from tulu_data.suite_registry import bundled_suites, registry
+from tulu_data.suites import load_table
 from tulu_data.verify import verify
 
 REMEDY = "audit and drop it first, or pass --allow-undecontaminated REASON"
@@ -35,15 +37,16 @@ def clear(
 ) -> Cleared:
     """What is known of how a version was decontaminated.
 
-    Its files must be what the manifest says, always. `GateError` where a source has no decontamination record, or its
-    record lacks one of `suites`, in the version or in a part of the mixture that `store` holds; unless `allow` says why
-    that is well. `UsageError` where it says nothing.
+    suites: their names, or those of collections and bundled files. The version's files must be what the manifest says,
+    always. `GateError` where a source has no decontamination record, or its record lacks one of `suites`, in the
+    version or in a part of the mixture that `store` holds; unless `allow` says why that is well. `UsageError` where it
+    says nothing.
     """
     if allow is not None and not allow.strip():
         raise UsageError("--allow-undecontaminated: the reason is empty; say why, it goes on record")
     if problems := verify(version, 1, progress=progress):
         raise GateError(f"{version.ref}: {problems[0].place}: {problems[0].message}")
-    described = version.manifest
+    described, suites = version.manifest, ids(suites)
     covered = _covered(described)
     audits = tuple(dict.fromkeys(r["audit"] for r in described.decontamination))
     common = set.intersection(*covered.values()) if covered else set()
@@ -51,6 +54,20 @@ def clear(
     if gap and allow is None:
         raise GateError(f"{version.ref}: {gap}; {REMEDY}")
     return Cleared(version.ref, version.digest, audits, tuple(sorted(common)), f"{allow} ({gap})" if gap else None)
+
+
+def ids(names: Sequence[str]) -> list[str]:
+    """The suites behind names: those of a collection or of a bundled file; else a name is a suite's own."""
+    known, files = registry(), bundled_suites()
+    found: list[str] = []
+    for name in names:
+        if name in known.file.collections:
+            found += [spec.id for spec in known.specs(name)]
+        elif name in files and name not in known.file.suites:
+            found += [spec.id for spec in load_table(files[name], known=known.file.suites).specs()]
+        else:
+            found.append(name)
+    return list(dict.fromkeys(found))
 
 
 def _covered(described: Manifest) -> dict[str, set[str]]:

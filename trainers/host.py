@@ -16,6 +16,7 @@ from tulu_data.errors import TuluError, UsageError
 from tulu_data.strict import Strict
 
 T = TypeVar("T")
+NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")  # in what plain errors say
 
 
 class Place(Strict):
@@ -53,10 +54,11 @@ class Host:
         self.ranks = ranks.here(cuda=self.device.type == "cuda")
         self.model = model
         self._root = _Calling(model)
-        if self.ranks.size == 1:
-            model.to(self.device)
-        else:
-            self._in_pieces()
+        with self.within_memory():
+            if self.ranks.size == 1:
+                model.to(self.device)
+            else:
+                self._in_pieces()
 
     def computing(self) -> AbstractContextManager[Any]:
         """Matrix products in the place's dtype; weights and their sums stay fp32."""
@@ -70,11 +72,12 @@ class Host:
         try:
             yield
         except (torch.OutOfMemoryError, RuntimeError) as e:
-            if not isinstance(e, torch.OutOfMemoryError) and "can't allocate memory" not in str(e):
+            if not isinstance(e, torch.OutOfMemoryError) and not any(sign in str(e) for sign in NO_MEMORY):
                 raise
             raise OutOfMemory(
-                f"{self.device}: its memory does not hold a step; lower pack_tokens, max_length or sampler.batch, or "
-                "set place.gradient_checkpointing=true, place.dtype=bfloat16 or lora; the last checkpoint is whole"
+                f"{self.device}: its memory does not hold a step; set place.gradient_checkpointing=true or "
+                "place.dtype=bfloat16 and go on from the last checkpoint, or start again in another --output with less "
+                "pack_tokens, micro_batch, max_length, response_length or sampler.batch, or with lora"
             ) from None
 
     def run(self, compute: Callable[[], T]) -> T:
@@ -101,16 +104,17 @@ class Host:
         """
         if self.ranks.size == 1:
             return dict(self.model.state_dict())
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-        how = StateDictOptions(full_state_dict=True, cpu_offload=not everywhere)
-        found = get_model_state_dict(self.model, options=how)
-        whole = {name: tensor.cpu() for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
-        one: dict[int, str] = {}  # tied parameters are gathered one by one; a checkpoint has them once
-        for name, parameter in self.model.named_parameters(remove_duplicate=False):
-            if (other := one.setdefault(id(parameter), name)) != name and whole:
-                whole[name] = whole[other]
-        return whole
+        wanted, found = everywhere or self.ranks.first, dict[str, torch.Tensor]()
+        one: dict[int, str] = {}  # tied parameters are one, and a checkpoint has them once
+        ids = {name: id(p) for name, p in self.model.named_parameters(remove_duplicate=False)}
+        for name, piece in self.model.state_dict().items():
+            first = one.setdefault(ids.get(name, id(piece)), name)
+            if first == name:
+                whole = piece.full_tensor() if hasattr(piece, "full_tensor") else piece
+                found |= {name: whole.cpu()} if wanted else {}
+            elif wanted:
+                found[name] = found[first]
+        return found
 
     def take(self, weights: Mapping[str, torch.Tensor], *, strict: bool = True) -> None:
         """Puts whole parameters in place; those of the first process count. strict: all of them must be there."""

@@ -13,11 +13,13 @@ from trainers.engine import Stepped
 from trainers.metrics import SAMPLES_FILE, Lines, Metrics
 from trainers.opening import Prepared, described, finish
 from trainers.page import REPORT_FILE, write_page
+from trainers.ranks import Ranks
 from trainers.trackers import open_trackers
 from tulu_data.errors import StoreError
 from tulu_data.progress import Progress
 
 LOCK_FILE = ".lock"
+ROUNDING = ("place", "pack_tokens", "micro_batch", "accumulation", "sampler")  # settings that change no more than that
 
 
 class Told(NamedTuple):
@@ -51,22 +53,20 @@ def loop(
 ) -> Looped:
     """Trains from the newest checkpoint in `output`, where there is one, to `until` or the end. take: one step.
 
-    `StoreError` where another training writes there.
+    Within `alone`.
     """
     recipe, engines, ranks = prepared.recipe, prepared.engines, prepared.engines[""].ranks
     facts = described(prepared)
     lines = []
     with ExitStack() as open_:
-        if ranks.first:
-            open_.enter_context(alone(output))
         found = checkpoints.checkpoints(output)
         first = going_on(found[-1], prepared, progress) if found else 0
-        last = min(until or prepared.total, prepared.total)
-        metrics = open_.enter_context(Metrics(output, first, writes=ranks.first))
-        sampled = open_.enter_context(Lines(output / SAMPLES_FILE, first, writes=ranks.first))
+        last = max(first, prepared.total if until is None else min(until, prepared.total))
         trackers = open_trackers(recipe.track, output, facts) if ranks.first else []
         for tracker in trackers:
             open_.callback(tracker.close)
+        metrics = open_.enter_context(Metrics(output, first, writes=ranks.first))
+        sampled = open_.enter_context(Lines(output / SAMPLES_FILE, first, writes=ranks.first))
         advance = open_.enter_context(progress.task(f"{recipe.stage} {recipe.name}", last - first))
         for step in range(first, last):
             tokens, values, samples = take(step)
@@ -86,16 +86,31 @@ def loop(
 def going_on(checkpoint: Path, prepared: Prepared, progress: Progress) -> int:
     """Takes over a checkpoint; its step."""
     state = checkpoints.load(checkpoint, prepared.digest, prepared.engines)
-    before, now = state["settings"]["place"], prepared.recipe.place.model_dump(mode="json")
+    settings = prepared.recipe.model_dump(mode="json")
+    before = {**flat(state["settings"]), "processes": state.get("processes")}
+    now = {**flat(settings), "processes": prepared.engines[""].ranks.size}
     progress.note(f"goes on from {checkpoint}")
-    if changed := [f"{k} was {before.get(k)}, is {v}" for k, v in now.items() if before.get(k) != v]:
+    if changed := [f"{k} was {before[k]}, is {v}" for k, v in now.items() if before.get(k) != v]:
         progress.note(f"not to the bit: {'; '.join(changed)}")
     return int(state["step"])
 
 
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `ROUNDING`, those within others by `a.b`."""
+    found: dict[str, Any] = {}
+    for name in ROUNDING:
+        value = settings.get(name)
+        found |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
 @contextmanager
-def alone(output: Path) -> Iterator[None]:
-    """While no other process of this machine trains into a folder."""
+def alone(output: Path, ranks: Ranks) -> Iterator[None]:
+    """While no other training of this machine writes into a folder, which is made; `StoreError` where one does."""
+    output.mkdir(parents=True, exist_ok=True)
+    if not ranks.first:
+        yield
+        return
     with (output / LOCK_FILE).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

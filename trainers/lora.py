@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from pydantic import Field
+from torch import nn
 
 from tulu_data.errors import UsageError
 from tulu_data.strict import Strict
 
 BESIDE, BELOW = ".lora_", ".base_layer."  # in the names of parameters: peft's
+ALL = "all-linear"
 
 
 class Lora(Strict):
@@ -21,7 +23,7 @@ class Lora(Strict):
     rank: int = Field(default=64, ge=1)
     alpha: float = Field(default=16.0, gt=0, description="what they learn is scaled by alpha / rank")
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: str | list[str] = Field(default="all-linear", description="names of modules, or all but the head")
+    targets: str | list[str] = Field(default=ALL, description="names of modules; all-linear: all but the head")
 
 
 def inject(model: Any, settings: Lora) -> None:
@@ -30,13 +32,27 @@ def inject(model: Any, settings: Lora) -> None:
         raise UsageError("lora: peft is not installed; pip install 'tulu-data[lora]', or leave lora out")
     from peft import LoraConfig, inject_adapter_in_model
 
-    targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
-    how = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=targets)
+    score = getattr(model, "score", None)
+    named = [settings.targets] if isinstance(settings.targets, str) else list(settings.targets)
+    how: dict[str, Any] = {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
+    how["target_modules"] = ALL if named == [ALL] else named  # a string is a pattern to peft, of whole names
+    if named == [ALL] and score is not None:
+        how["exclude_modules"] = ["score"]
     try:
-        inject_adapter_in_model(how, model)
+        inject_adapter_in_model(LoraConfig(**how), model)
     except ValueError as e:
         raise UsageError(f"lora.targets: {str(e).splitlines()[0]}") from None
-    if (score := getattr(model, "score", None)) is not None:
+    words = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if not hasattr(module, "base_layer"):
+            continue
+        if module is words or name == "score":
+            raise UsageError(f"lora.targets: {name} is the head, whose matrix the losses take as it is; leave it out")
+        if not isinstance(module.base_layer, nn.Linear):
+            raise UsageError(
+                f"lora.targets: {name} is a {type(module.base_layer).__name__}, not a Linear; leave it out"
+            )
+    if score is not None:
         score.requires_grad_(True)
 
 

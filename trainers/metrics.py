@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from tulu_data.errors import InputError
+
 METRICS_FILE, SAMPLES_FILE = "metrics.jsonl", "samples.jsonl"
 
 
@@ -67,4 +69,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as e:
+        raise InputError(f"{path}: holds a line that is no JSON ({e}); mend or remove the file") from None

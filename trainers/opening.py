@@ -209,6 +209,7 @@ def finish(output: Path, prepared: Prepared, facts: dict[str, Any]) -> Path:
     engine = prepared.engines[""]
     weights = engine.weights()
     if not engine.ranks.first:
+        engine.ranks.wait()
         return folder
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -221,6 +222,7 @@ def finish(output: Path, prepared: Prepared, facts: dict[str, Any]) -> Path:
         folder.rename(old)
     part.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+    engine.ranks.wait()
     return folder
 
 

@@ -67,6 +67,9 @@ class Updating(Strict):
         return self.pack_tokens or self.longest
 
 
+NOTHING = {"loss": 0.0, "grad_norm": 0.0, "learning_rate": 0.0}  # of a step whose answers could not be verified
+
+
 class Models(NamedTuple):
     """policy, and for PPO value, are trained. reference: the policy at the start; None without a KL."""
 
@@ -164,7 +167,7 @@ def ppo(models: Models, answers: Answers, step: int, settings: Updating) -> dict
     assert models.value is not None
     kept = [i for i, reward in enumerate(answers.rewards) if reward is not None]
     if not kept:
-        return {"loss": 0.0, "value_loss": 0.0, "grad_norm": 0.0, "learning_rate": 0.0}
+        return NOTHING
     rollouts = [answers.rollouts[i] for i in kept]
     say = partial(of_all, rollouts=rollouts, capacity=settings.capacity)
     before = say(models.policy, told=partial(logps_of, models.policy, temperature=settings.temperature))
@@ -187,7 +190,7 @@ def ppo(models: Models, answers: Answers, step: int, settings: Updating) -> dict
         "value_loss": summed(critics)["loss"],
         "value_clip_fraction": summed(critics)["value_clip_fraction"],
         "value_grad_norm": critics[-1].grad_norm,
-        "explained_variance": 1 - float(error.var() / returns[mask].var().clamp(min=1e-8)),
+        "explained_variance": 1 - float(error.var(correction=0) / returns[mask].var(correction=0).clamp(min=1e-8)),
         "kl": float((old - reference)[mask].mean()),
         "sampler_gap": gap(rollouts, before),
     }
@@ -237,17 +240,22 @@ def grpo(models: Models, answers: Answers, step: int, settings: Updating) -> dic
     """Group-relative policy optimisation (arXiv 2402.03300), with the normalisations of DAPO and Dr. GRPO.
 
     The advantage of an answer is its reward among those to its prompt; the KL from the reference (k3) is in the loss.
+    Answers that could not be verified are left out.
     """
     rollouts = answers.rollouts
     groups = [answers.rewards[i : i + answers.samples] for i in range(0, len(rollouts), answers.samples)]
     advantages = grpo_advantages(groups, settings.advantage)
+    kept = [i for i, reward in enumerate(answers.rewards) if reward is not None]
+    if not kept:
+        return NOTHING
+    rollouts = [rollouts[i] for i in kept]
     say = partial(of_all, rollouts=rollouts, capacity=settings.capacity)
     before = say(models.policy, told=partial(logps_of, models.policy, temperature=settings.temperature))
     reference = None
     if models.reference is not None:
         first = say(models.reference, told=partial(logps_of, models.reference, temperature=settings.temperature))
         reference = padded(first).values
-    fixed = Grouped(rollouts, padded(before).values, advantages.flatten(), reference)
+    fixed = Grouped(rollouts, padded(before).values, advantages.flatten()[kept], reference)
     done = [
         models.policy.step(step, grouped_rows(models.policy, fixed, chosen, settings))
         for chosen in passes(len(rollouts), step, settings)

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 from pydantic import Field
 
-from trainers import gate, lora, packing
+from trainers import gate, lora, packing, trackers
 from trainers.checkpoints import weights_digest
 from trainers.engine import Engine, Optimiser
 from trainers.host import Place
+from trainers.looping import ROUNDING
 from trainers.lora import Lora
 from trainers.opening import Opened
 from trainers.packing import Steps
@@ -24,7 +25,8 @@ from tulu_data.progress import Progress
 from tulu_data.store import Store, Version
 from tulu_data.strict import Strict
 
-NOT_DECIDING = {"place", "save_every", "name", "source", "track", "model", "reward_model"}  # of a training's settings
+# Settings that do not say what comes out, but for rounding; models are told by their weights.
+NOT_DECIDING = {"save_every", "name", "source", "track", "model", "reward_model", *ROUNDING}
 
 
 class Training(Strict):
@@ -129,6 +131,7 @@ def prepare(
 
     `GateError` for data that was not decontaminated, `UsageError` or `InputError` for what cannot be trained.
     """
+    trackers.check(recipe.track)
     least = recipe.held_together * recipe.max_length
     if recipe.capacity < least:
         raise UsageError(

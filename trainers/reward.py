@@ -19,7 +19,7 @@ from trainers import preparing, ranks
 from trainers.attention import packed
 from trainers.chat import Example
 from trainers.engine import Added, Engine, Optimiser
-from trainers.looping import Told, loop, told
+from trainers.looping import Told, alone, loop, told
 from trainers.loss import bradley_terry
 from trainers.opening import Opened, open_model
 from trainers.pairs import Pair, Pairs, pairs_of
@@ -118,11 +118,11 @@ def train(
     """Trains, from the newest checkpoint in `output` where there is one; see `sft.train`."""
     progress = progress or Silent()
     prepared = prepare(recipe, store, allow=allow, progress=progress)
-    output.mkdir(parents=True, exist_ok=True)
 
     def take(step: int) -> Told:
         pairs = [prepared.examples.kept[i] for i in prepared.steps.examples(step)]
         return told(sum(p.tokens for p in pairs), prepared.engine.step(step, micro_batches(prepared, pairs)))
 
-    looped = loop(prepared, output, take, progress=progress, until=until)
+    with alone(output, prepared.engine.ranks):
+        looped = loop(prepared, output, take, progress=progress, until=until)
     return Trained(looped.model, looped.steps, looped.series("loss"), looped.series("accuracy"))

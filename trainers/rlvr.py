@@ -8,7 +8,9 @@ no zero: that answer is left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,12 +19,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from pydantic import Field, model_validator
 
-from trainers import gate, lora, ranks
+from trainers import gate, lora, ranks, trackers
 from trainers.chat import prompt_tokens
 from trainers.checkpoints import weights_digest
 from trainers.engine import Engine, Optimiser
 from trainers.host import Host, Place
-from trainers.looping import Told, loop
+from trainers.looping import Told, alone, loop
 from trainers.lora import Lora
 from trainers.opening import Opened, open_model
 from trainers.packing import Steps
@@ -74,6 +76,8 @@ class Recipe(Updating):
             raise ValueError(f"{strange[0]}: is a setting of {other}, and algorithm is {self.algorithm}; leave it out")
         if self.algorithm == "ppo" and self.reward_model is None:
             raise ValueError("reward_model: ppo's value model starts from one; train it with: tulu train reward")
+        if self.lora is not None and self.lora.dropout:
+            raise ValueError("lora.dropout: a policy that drops out is not the one that answered; set it to 0")
         if self.algorithm == "grpo" and self.samples < 2:
             raise ValueError(f"samples: is {self.samples}, and grpo compares answers to a prompt; take 2 or more")
         if self.pack_tokens is not None and self.capacity < self.longest:
@@ -142,6 +146,7 @@ class Prepared:
 
 def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress: Progress | None = None) -> Prepared:
     """Opens the data and the models; errors as in `sft.prepare`, and for a verifier or truth that is unknown."""
+    trackers.check(recipe.track)
     version = store.open(recipe.mixture)
     cleared = gate.clear(version, recipe.suites, store, allow=allow, progress=progress)
     torch.manual_seed(recipe.seed)
@@ -323,22 +328,22 @@ def train(
     allow: str | None = None,
     progress: Progress | None = None,
     until: int | None = None,
+    move: Callable[[Models, Answers, int, Updating], dict[str, float]] = update,
 ) -> Trained:
-    """Trains, from the newest checkpoint in `output` where there is one; see `sft.train`."""
+    """Trains, from the newest checkpoint in `output` where there is one; see `sft.train`.
+
+    move: what a step's answers do to the policy; another one is an experiment, and not what the checkpoints tell.
+    """
     progress = progress or Silent()
     prepared = prepare(recipe, store, allow=allow, progress=progress)
-    output.mkdir(parents=True, exist_ok=True)
-    sampler = sampler_of(prepared)
-    with VerifierPool() as pool:
+    workers = max(1, (os.cpu_count() or 1) // ranks.beside())
+    with alone(output, prepared.engine.ranks), closing(sampler_of(prepared)) as sampler, VerifierPool(workers) as pool:
 
         def take(step: int) -> Told:
             found = judged(prepared, step, sampler, pool)
             tokens = sum(len(r.prompt) + len(r.completion) for r in found.answers.rollouts)
-            moved = update(prepared.models, found.answers, step, recipe)
+            moved = move(prepared.models, found.answers, step, recipe)
             return Told(tokens, {**moved, **found.told}, shown(prepared, step, found))
 
-        try:
-            looped = loop(prepared, output, take, progress=progress, until=until)
-        finally:
-            sampler.close()
+        looped = loop(prepared, output, take, progress=progress, until=until)
     return Trained(looped.model, looped.steps, looped.series("loss"), looped.series("passed"))

@@ -18,7 +18,7 @@ from trainers import preparing
 from trainers.attention import packed
 from trainers.chat import Example
 from trainers.engine import Added, Engine, Stepped
-from trainers.looping import Told, loop, told
+from trainers.looping import Told, alone, loop, told
 from trainers.loss import Reduction, token_nll
 from trainers.loss import sft as sft_loss
 from trainers.opening import Examples, examples_of, open_model
@@ -92,14 +92,14 @@ def train(
     """
     progress = progress or Silent()
     prepared = prepare(recipe, store, allow=allow, progress=progress)
-    output.mkdir(parents=True, exist_ok=True)
 
     def take(step: int) -> Told:
         examples = [prepared.examples.kept[i] for i in prepared.steps.examples(step)]
         done = prepared.engine.step(step, micro_batches(prepared, examples))
         return told(sum(len(e.tokens) for e in examples), done, loss=per_token(done, recipe.loss, examples))
 
-    looped = loop(prepared, output, take, progress=progress, until=until)
+    with alone(output, prepared.engine.ranks):
+        looped = loop(prepared, output, take, progress=progress, until=until)
     return Trained(looped.model, looped.steps, looped.series("loss"))
 
 

@@ -49,20 +49,25 @@ def open_trackers(names: Sequence[str], run: Path, facts: Mapping[str, Any]) -> 
     facts: what `opening.described` says of the training; it becomes the configuration that a tracker shows.
     `UsageError` for a name that is unknown, a package that is not installed, or a service that turns the run away.
     """
-    for name in names:
-        if name not in TRACKERS:
-            raise UsageError(f"tracker {name!r}: unknown; {nearest(name, TRACKERS, noun='tracker')}")
-    chosen = [TRACKERS[name] for name in dict.fromkeys(names)]
-    modules = [_imported(entry) for entry in chosen]  # all of them before the first opens anything
+    modules = check(names)
+    chosen = [TRACKERS[name] for name in modules]
     opened: list[Tracker] = []
     try:
-        for entry, module in zip(chosen, modules, strict=True):
+        for entry, module in zip(chosen, modules.values(), strict=True):
             opened.append(entry.open(module, run, facts))
     except BaseException:
         for tracker in opened:
             tracker.close()
         raise
     return opened
+
+
+def check(names: Sequence[str]) -> dict[str, Any]:
+    """The trackers' modules by name, each once; `UsageError` for a name that is unknown or not installed."""
+    for name in names:
+        if name not in TRACKERS:
+            raise UsageError(f"tracker {name!r}: unknown; {nearest(name, TRACKERS, noun='tracker')}")
+    return {name: _imported(TRACKERS[name]) for name in dict.fromkeys(names)}
 
 
 class _TensorBoard:

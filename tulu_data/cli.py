@@ -44,6 +44,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "reproduce": Entry("tulu_data.commands.reproduce:command", "Build a version again and compare."),
     "export": Entry("tulu_data.commands.export:command", "Write a version as TRL or open-instruct read it."),
+    "eval": Entry("tulu_data.evals.commands:eval_command", "Evaluate models, with and without contaminated instances."),
     "gc": Entry("tulu_data.commands.gc:command", "Remove leftovers and, if asked, unreferenced versions."),
     "doctor": Entry("tulu_data.commands.doctor:command", "Check this installation and the store."),
     "completion": Entry("tulu_data.commands.completion:command", "Print the shell completion script."),

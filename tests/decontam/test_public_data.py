@@ -11,11 +11,12 @@ from decontam.auditing import audit
 from decontam.corpus import suite_overlaps
 from decontam.engine import ReferenceEngine, make_engine
 from decontam.evidence import columns_of
-from decontam.suites import FieldText, Instance, Suite, load_suites, read_suites, suite_of
+from decontam.suites import FieldText, Instance, Suite, read_suites, suite_of
 from decontam.verdicts import Policy, Settings
 from tulu_data import recipe as recipes
 from tulu_data.pipeline import run
 from tulu_data.store import Store
+from tulu_data.suites import load_suites
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 pytestmark = [

@@ -1,4 +1,4 @@
-"""The registry of suites: what it holds, how a name is resolved, and that each entry reads what the hub has."""
+"""The registry of suites: that each entry matches what its own copy holds, and copies that were saved."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from decontam import suites as suites_module
-from decontam.registry import find_suites, registry
-from decontam.suites import load_suites, read_suite
+from decontam.suites import read_suite
 from tulu_data.chunk import Raw, batched
 from tulu_data.cli import cli
-from tulu_data.errors import InputError, RecipeError
+from tulu_data.errors import InputError
 from tulu_data.hub import Hub
+from tulu_data.suite_registry import find_suites, registry
 
 EVALS = Path(__file__).parents[3] / "shared" / "data" / "evals"
 KNOWN = {  # instances of the public copies
@@ -26,11 +25,6 @@ KNOWN = {  # instances of the public copies
     "mbpp": 974,
     "agieval": 8269,
     "xstest": 450,
-}
-TULU3 = {  # arXiv 2411.15124, Table 24
-    "tulu3-dev": "mmlu popqa truthfulqa bbh drop gsm8k math humaneval humaneval_plus ifeval alpaca_eval",
-    "tulu3-unseen": "mmlu_pro gpqa agieval deepmind_math bigcodebench_hard ifeval_ood href",
-    "tulu3-safety": "harmbench xstest wildguardtest jailbreaktrigger do_anything_now wildjailbreak",
 }
 QUESTION = "how many geese cross the river on the coldest day"
 MMLU = ("question", "subject", "choices", "answer")
@@ -133,33 +127,6 @@ def test_every_entry_previews_from_a_local_file_with_the_columns_of_its_own_copy
     assert read_suite(again).digest == suite.digest
 
 
-@pytest.mark.parametrize("name", [n for n, d in registry().file.suites.items() if d.hub and not d.data_files])
-def test_every_entry_asks_the_hub_for_its_dataset_configs_and_split(name, monkeypatch):
-    asked = []
-
-    def hub(uri):
-        asked.append(uri)
-        raws = [(Raw(f"{uri}:{n}", n, record(COLUMNS[name], n), None), 1) for n in range(2)]
-        return Hub("x", None, None, "test", batched(uri, raws))
-
-    declared = registry().file.suites[name]
-    monkeypatch.setattr("tulu_data.hub.hub", hub)
-    records = list(suites_module._hub_records(declared))
-    assert len(asked) == max(1, len(declared.configs))
-    assert all(uri.startswith(f"hub:{declared.hub}") and uri.endswith(f"#{declared.split}") for uri in asked)
-    assert [r.config for r in records[::2]] == (declared.configs or [None])
-
-
-@pytest.mark.parametrize("collection", TULU3)
-def test_the_suites_of_the_paper_are_a_collection_each_and_one_together(collection):
-    table = registry()
-    assert table.file.members(collection) == TULU3[collection].split()
-    together = [s.id for s in find_suites(["tulu3"], Path(), None, "test")]
-    assert together == [m for c in TULU3.values() for m in c.split()]
-    groups = {s.declared.group for s in table.specs(collection)}
-    assert groups == {collection.removeprefix("tulu3-")}
-
-
 @pytest.mark.public_data
 @pytest.mark.skipif(not EVALS.is_dir(), reason="the public evaluation sets are not here")
 @pytest.mark.parametrize("name", KNOWN)
@@ -169,99 +136,6 @@ def test_the_public_copies_have_their_known_counts(name):
     assert len(read_suite(spec).instances) == KNOWN[name]
     [by_path] = find_suites([f"{name}={EVALS / name}.jsonl.gz"], Path(), None, "test")
     assert by_path == spec
-
-
-def test_a_suite_that_two_names_lead_to_is_taken_once():
-    found = find_suites(["gsm8k", "tulu3-dev", "tulu3"], Path(), None, "test")
-    assert [s.id for s in found][:2] == ["gsm8k", "mmlu"]
-    assert len(found) == len({s.id for s in found}) == 24
-
-
-def test_two_declarations_of_one_id_are_one_line(tmp_path):
-    path = write(tmp_path / "gsm.jsonl", [record(COLUMNS["gsm8k"], 0)])
-    with pytest.raises(
-        RecipeError, match=r"^test: suite 'gsm8k' is declared twice: hub:\S+, \S+gsm\.jsonl; rename one"
-    ):
-        find_suites(["tulu3", f"gsm8k={path}"], tmp_path, None, "test")
-
-
-def test_an_unknown_name_leads_to_the_nearest(tmp_path):
-    with pytest.raises(RecipeError, match=r"^test: no suites file, suite or collection 'gms8k'; did you mean 'gsm8k'"):
-        find_suites(["gms8k"], tmp_path, None, "test")
-
-
-def own(tmp_path, text):
-    (tmp_path / "own.yaml").write_text(text)
-    return tmp_path / "own.yaml"
-
-
-def test_a_suite_of_ones_own_takes_after_one_of_the_registry(tmp_path):
-    write(tmp_path / "gsm.jsonl", [record(COLUMNS["gsm8k"], n) for n in range(2)])
-    suites = "suites:\n  mine: {like: gsm8k, path: gsm.jsonl}\n  other: {like: mine, group: unseen}\n"
-    own(tmp_path, suites + "collections:\n  both: [mine, other]\n")
-    mine, other = find_suites(["own.yaml#both"], tmp_path, None, "test")
-    assert (mine.declared.fields, mine.declared.split, mine.declared.instances) == (["question"], None, None)
-    assert other.declared.group == "unseen"
-    assert [i.id for i in read_suite(mine).instances] == ["#0", "#1"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("suites:\n  a: {like: gsm8x}\n", r"suites\.a\.like: no suite 'gsm8x' to take after; did you mean 'gsm8k'"),
-        (
-            "suites:\n  a: &a {group: dev, path: x, fields: [q]}\ncollections:\n  c: [b]\n",
-            r"collections\.c: no suite 'b'",
-        ),
-        (
-            "suites:\n  a: {group: dev, path: x, fields: [q]}\ncollections:\n  c: [d]\n  d: [c]\n",
-            r"holds itself \(c > d > c\)",
-        ),
-        ("suites:\n  a: {group: dev, path: x, fields: [q]}\ncollections:\n  a: [a]\n", r"is the name of a suite too"),
-        ("suites:\n  a: {group: dev, path: x, fields: [q], configs: [m]}\n", r"configs and data_files go with hub"),
-    ],
-)
-def test_a_fault_in_a_file_of_ones_own_is_one_line(tmp_path, text, message):
-    own(tmp_path, text)
-    with pytest.raises(RecipeError, match=message):
-        find_suites(["own.yaml"], tmp_path, None, "test")
-
-
-@pytest.mark.parametrize(
-    ("field", "values", "expected"),
-    [
-        ("query|question", {"question": "b", "query": "a"}, "a"),
-        ("query|question", {"question": "b"}, "b"),
-        ("a.b.1", {"a": {"b": ["x", "y"]}}, "y"),
-        ("a.b", {"a.b": "whole", "a": {"b": "part"}}, "whole"),
-    ],
-)
-def test_columns_may_have_other_names_or_lie_within_others(tmp_path, field, values, expected):
-    write(tmp_path / "x.jsonl", [values])
-    path = own(tmp_path, f"suites:\n  a: {{group: dev, path: x.jsonl, fields: ['{field}']}}\n")
-    [instance] = read_suite(load_suites(path)[0]).instances
-    assert [f.text for f in instance.fields] == [expected]
-
-
-def test_a_column_that_is_nowhere_is_named_with_those_there_are(tmp_path):
-    write(tmp_path / "x.jsonl", [{"a": {"b": ["x"]}}])
-    path = own(tmp_path, "suites:\n  a: {group: dev, path: x.jsonl, fields: [a.b.3|c]}\n")
-    with pytest.raises(InputError, match=r"has no field 'a\.b\.3\|c'; fields seen: a$"):
-        read_suite(load_suites(path)[0])
-
-
-@pytest.mark.parametrize("name", [n for n, d in registry().file.suites.items() if d.data_files])
-def test_suites_that_lie_as_files_are_downloaded_from_one_commit(name, monkeypatch, tmp_path):
-    declared, asked = registry().file.suites[name], []
-
-    def hub_files(uri, files):
-        asked.append((uri, list(files)))
-        return [write(tmp_path / f"{i}.jsonl", [record(COLUMNS[name], i)]) for i in range(len(files))]
-
-    monkeypatch.setattr("tulu_data.hub.hub_files", hub_files)
-    [spec] = registry().specs(name)
-    assert len(read_suite(spec).instances) == len(declared.data_files)
-    assert asked == [(f"hub:{declared.hub}", declared.data_files)]
 
 
 @pytest.mark.parametrize("name", ["bbh", "gsm_symbolic", "drop", "mmlu", "mt_bench", "agieval"])

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from decontam.registry import bundled_suites
-from decontam.suites import FieldText, Instance, load_suites, read_suite, read_suites, suite_of
-from tulu_data.chunk import Raw, batched
+from decontam.suites import FieldText, Instance, read_suite, read_suites, suite_of
 from tulu_data.errors import TuluError
-from tulu_data.hub import Hub
+from tulu_data.suite_registry import bundled_suites, find_suites, local_copies, registry
+from tulu_data.suites import load_suites, records
+
+EVALS = Path(__file__).parents[3] / "shared" / "data" / "evals"
 
 RECORDS = [{"id": 1, "q": "What is 2+2?", "choices": ["3", "4"], "hint": None, "answer": 4, "topic": "sums"}]
 
@@ -47,51 +48,6 @@ def test_the_digest_is_of_the_content_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "{file}: the file is empty"),
-        ("suites: {toy: [", "{file}:1: expected the node content, but found '<stream end>'"),
-        ("- toy", "{file}: must be a mapping of keys to values, got list"),
-        ("sites: {}", "{file}: sites: unknown key; did you mean 'suites'?"),
-        (
-            "suites: {toy: {group: dev, path: x, feilds: [q]}}",
-            "{file}: suites.toy.feilds: unknown key; did you mean 'fields'?",
-        ),
-        ("suites: {toy: {path: x, fields: [q]}}", "{file}: suites.toy.group: is missing"),
-        (
-            "suites: {toy: {group: test, path: x, fields: [q]}}",
-            "{file}: suites.toy.group: should be 'dev', 'unseen' or 'safety', got 'test'",
-        ),
-        ("suites: {toy: {group: dev, fields: [q]}}", "{file}: suites.toy: takes exactly one of path, hub"),
-        (
-            "suites: {toy: {group: dev, path: x, split: test, fields: [q]}}",
-            "{file}: suites.toy: split goes with hub; remove it, or let path name the files of that split",
-        ),
-        (
-            "suites:\n  toy: {group: dev, path: x, fields: [q]}\n  toy: {group: dev, path: y, fields: [q]}",
-            "{file}:3: key 'toy' appears twice; remove or rename one",
-        ),
-    ],
-)
-def test_a_wrong_suites_file_is_one_line(tmp_path, text, message):
-    path = write(tmp_path, text)
-    with pytest.raises(TuluError) as caught:
-        load_suites(path)
-    assert str(caught.value) == message.format(file=path)
-
-
-def test_a_missing_suites_file_is_one_line(tmp_path):
-    with pytest.raises(TuluError) as caught:
-        load_suites(tmp_path / "none.yaml")
-    assert str(caught.value) == f"{tmp_path / 'none.yaml'}: no such file"
-
-
-@pytest.mark.parametrize("path", bundled_suites().values(), ids=bundled_suites())
-def test_the_bundled_suites_are_declared_well(path):
-    assert load_suites(path)
-
-
-@pytest.mark.parametrize(
     ("records", "message"),
     [
         ([{"id": 1, "question": "Who?"}], "suite 'toy': toy.jsonl.gz:1: has no field 'q'; fields seen: id, question"),
@@ -123,46 +79,26 @@ def test_wrong_content_is_one_line(tmp_path, records, message):
     assert str(caught.value) == message
 
 
-def test_instances_without_an_id_are_numbered_by_position(tmp_path):
-    text = "root: data\nsuites: {toy: {group: dev, path: toy.jsonl.gz, fields: [q]}}"
-    [spec] = load_suites(write(tmp_path, text, [{"q": "Who?"}, {"q": "Why?"}]))
-    assert [i.id for i in read_suite(spec).instances] == ["#0", "#1"]
-
-
-def test_an_id_column_that_is_named_must_be_there(tmp_path):
-    text = "root: data\nsuites: {toy: {group: dev, path: toy.jsonl.gz, fields: [q], instance_id: key}}"
-    [spec] = load_suites(write(tmp_path, text, [{"q": "Who?"}]))
-    with pytest.raises(TuluError, match=r"^suite 'toy': \S+:1: has no field 'key'; fields seen: q; name another with "):
-        read_suite(spec)
-
-
-def test_an_unreadable_line_names_its_place(tmp_path):
-    text = "root: data\nsuites: {toy: {group: dev, path: toy.jsonl.gz, fields: [q]}}"
-    [spec] = load_suites(write(tmp_path, text))
-    with gzip.open(tmp_path / "data" / "toy.jsonl.gz", "wt") as f:
-        f.write('{"id": 1, "q": "Who?"}\n{"id": 2, "q"\n')
-    with pytest.raises(TuluError, match=r"^suite 'toy': toy\.jsonl\.gz:2: [^\n]+$"):
-        read_suite(spec)
-
-
 def test_one_id_in_two_files_is_refused(tmp_path):
     specs = load_suites(write(tmp_path, TOY))
     with pytest.raises(TuluError, match=r"^suite 'toy' is declared twice: .*; rename one$"):
         read_suites([*specs, *specs])
 
 
-def test_a_hub_suite_reads_the_declared_split_through_the_one_hub_reader(tmp_path, monkeypatch):
-    asked = []
+def told(instances):
+    return [(i.id, i.subset) for i in instances]
 
-    def hub(uri):
-        asked.append(uri)
-        records = [{"id": i, "q": f"question {i}"} for i in range(3)]
-        sized = ((Raw(f"hub:org/name:row {i}", i, r, None), 1) for i, r in enumerate(records))
-        return Hub("org/name", None, "c0ffee", "validation", batched("hub:org/name", sized))
 
-    monkeypatch.setattr("tulu_data.hub.hub", hub)
-    path = tmp_path / "suites.yaml"
-    path.write_text("suites: {toy: {group: dev, hub: org/name@v1, split: validation, fields: [q]}}")
-    suite = read_suites(load_suites(path))[0]
-    assert asked == ["hub:org/name@v1#validation"]
-    assert [(i.id, i.fields[0].text) for i in suite.instances] == [(str(k), f"question {k}") for k in range(3)]
+@pytest.mark.parametrize("name", [n for n in bundled_suites() if n != "public"])
+def test_an_instance_has_the_id_and_subset_of_its_record(name):
+    for spec in load_suites(bundled_suites()[name]):
+        assert told(read_suite(spec).instances) == told(records(spec))
+
+
+@pytest.mark.public_data
+@pytest.mark.skipif(not EVALS.is_dir(), reason="the public evaluation sets are not here")
+@pytest.mark.parametrize("name", [n for n in registry().file.suites if local_copies(n, EVALS)])
+def test_an_instance_of_a_public_suite_has_the_id_and_subset_of_its_record(name):
+    listed = [spec for spec in load_suites(bundled_suites()["public"], root=EVALS.parent) if spec.id == name]
+    for spec in (*find_suites([name], Path(), EVALS, "test"), *listed):
+        assert told(read_suite(spec).instances) == told(records(spec))

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, AutoTokenizer, GraniteConfig, Lfm2Config, LlamaConfig
 
-from trainers import dpo, opening, reward, rlvr, sft
+from trainers import dpo, gate, opening, reward, rlvr, sft
 from trainers.checkpoints import checkpoints
 from trainers.engine import Optimiser, learning_rate
 from trainers.host import Place
@@ -350,9 +350,9 @@ def test_data_without_a_record_or_without_a_suite_is_refused_and_the_override_is
     assert not (tmp_path / "a").exists()
     output = tmp_path / "b"
     trained = run("sft", store, tiny_llama, output, mixture="bare", batch=1, allow="a toy")
-    assert "Trained without the check for decontamination: a toy" in (trained.model / "README.md").read_text()
+    assert "Trained without the check for decontamination: a toy (bare has" in (trained.model / "README.md").read_text()
     for told in (trained.model / "training.json", checkpoints(output)[-1] / "state.json"):
-        assert json.loads(told.read_text())["data"]["override"] == "a toy"
+        assert json.loads(told.read_text())["data"]["override"] == "a toy (bare has no decontamination record)"
 
 
 def test_a_part_of_a_mixture_does_not_pass_on_the_record_of_another_with_its_source(store, tiny_llama, tmp_path):
@@ -553,13 +553,14 @@ def test_the_package_needs_neither_torch_nor_polars_nor_datasets_until_it_trains
 def test_the_bundled_recipes_are_valid_and_name_suites_that_there_are(path):
     import yaml
 
-    from decontam.registry import find_suites
+    from tulu_data.suite_registry import find_suites
 
     data = yaml.safe_load(path.read_text())
     loaded = {**TRAINERS, "rlvr": rlvr}[data["stage"]].Recipe(**data)
     assert loaded.name == path.stem
     assert loaded.source == {"tulu3-70b-rlvr-card": "card", "quickstart-sft": ""}.get(path.stem, "paper")
-    assert len(find_suites(loaded.suites, path.parent, None, path.name)) == len(loaded.suites)
+    found = find_suites(loaded.suites, path.parent, None, path.name)
+    assert gate.ids(loaded.suites) == [suite.id for suite in found]
 
 
 def test_a_mixture_that_was_audited_as_a_whole_passes(tmp_path):

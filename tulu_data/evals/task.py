@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from tulu_data.strict import Strict
+from tulu_data.suites import Group, Record
 
-Group = Literal["dev", "unseen", "safety"]
 Output = Literal["generate", "options"]  # text, or the log-likelihood of each option
 Metric = Literal["mean", "macro", "pass_at_10", "mc2", "win_rate"]
 Judge = Literal["safety", "alpaca_eval", "href"]
@@ -61,14 +61,6 @@ class Response(NamedTuple):
     sample: int
     text: str
     logps: tuple[float, ...] = ()
-
-
-class Record(NamedTuple):
-    """An instance of a suite as its file has it, under the id and the subset that audits know it by."""
-
-    id: str
-    subset: str | None
-    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

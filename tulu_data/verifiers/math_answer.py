@@ -27,7 +27,7 @@ def answer_in(response: str) -> str | None:
     '\\\\frac{1}{2}'
     """
     tail = response[-MAX_ANSWER:]
-    return boxed(tail) or _after_minerva(tail) or _last_math(tail)
+    return boxed(tail) or after_minerva(tail) or last_math(tail)
 
 
 def boxed(text: str) -> str | None:
@@ -41,16 +41,18 @@ def boxed(text: str) -> str | None:
     return inside.strip() or None
 
 
-def _after_minerva(text: str) -> str | None:
+def after_minerva(text: str) -> str | None:
+    """What follows the last "final answer is", without dollar signs."""
     at = text.lower().rfind("final answer is")
     m = _MINERVA.match(text, at) if at >= 0 else None
     if m is None:
         return None
     said = m[1].strip().rstrip(".").strip()
-    return _last_math(said) or said.strip("$ ") or None
+    return last_math(said) or said.strip("$ ") or None
 
 
-def _last_math(text: str) -> str | None:
+def last_math(text: str) -> str | None:
+    """What the last `$…$`, `$$…$$`, `\\(…\\)` or `\\[…\\]` holds."""
     found = [next(g for g in m.groups() if g is not None) for m in _MATH.finditer(text)]
     return found[-1].strip() or None if found else None
 

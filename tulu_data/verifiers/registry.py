@@ -14,13 +14,17 @@ from typing import Any
 from tulu_data.errors import InputError, UsageError, nearest
 from tulu_data.plugins import with_others
 from tulu_data.verifiers import (
+    bbh,
     choice,
     code,
+    deepmind_math,
     drop_f1,
     grade_math,
     ifeval,
     math_answer,
+    math_flex,
     noncompliance,
+    popqa,
     refusal,
     second_opinion,
 )
@@ -42,6 +46,20 @@ VERIFIERS: dict[str, Verifier] = {
             r"\frac{1}{2}",
         ),
         Verifier(
+            "math_flex",
+            "any of the marked answers, as mathematics: MATH as the evaluation scores it",
+            math_answer.parse,
+            math_flex.check,
+            r"\frac{1}{2}",
+        ),
+        Verifier(
+            "deepmind_math",
+            "the answer in the asked-for sentence, as mathematics",
+            deepmind_math.parse,
+            deepmind_math.check,
+            "-2/7",
+        ),
+        Verifier(
             "ifeval",
             "IFEval's constraints, all of them",
             ifeval.parse,
@@ -59,6 +77,8 @@ VERIFIERS: dict[str, Verifier] = {
         Verifier(
             "code", "Python that passes tests, in a sandbox", code.parse, code.check, '["assert f(1) == 2"]', 120.0
         ),
+        Verifier("bbh", "BIG-Bench Hard's answer, in the form of its task", bbh.parse, bbh.check, "(C)"),
+        Verifier("popqa", "one of the accepted names stands in it", popqa.parse, popqa.check, '["Tokyo"]'),
         Verifier("drop_f1", "DROP's F1 of words", drop_f1.parse, drop_f1.check, '["Denver Broncos"]'),
         Verifier("refusal", "refuses where it should, by wording", refusal.parse, refusal.check, "refuse"),
         Verifier(

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from decontam.suites import SuiteSpec, SuitesTable, in_file, load_table
 from tulu_data.errors import RecipeError, nearest
 from tulu_data.recipe import BUNDLED
+from tulu_data.suites import SuiteSpec, SuitesTable, in_file, load_table
 
 REGISTRY = BUNDLED / "suites" / "registry.yaml"
 

@@ -1,0 +1,263 @@
+"""`tulu eval` with a model in this process: what is asked, kept, gone on with, reported and refused."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tulu_data.errors import InputError, TuluError, UsageError
+from tulu_data.evals import lm
+from tulu_data.evals.commands import eval_command
+from tulu_data.evals.results import open_run
+
+pytest.importorskip("lm_eval", reason="lm-evaluation-harness is missing: pip install 'tulu-data[eval]'")
+
+# Three libraries that lm-eval brings warn of their own deprecations on import.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::UserWarning")
+
+
+def tulu(*args):
+    """A command's result; a `TuluError` is raised as the command line would print it."""
+    result = CliRunner().invoke(eval_command, list(map(str, args)))
+    if isinstance(result.exception, TuluError) or (result.exception and not isinstance(result.exception, SystemExit)):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def suites(tmp_path):
+    """Local copies of two suites."""
+    folder = tmp_path / "suites"
+    folder.mkdir()
+    sums = [
+        {"id": f"g{n}", "question": f"What is {n} + {n}?", "answer": f"It is {2 * n}.\n#### {2 * n}"} for n in range(8)
+    ]
+    (folder / "gsm8k.jsonl").write_text("".join(json.dumps(r) + "\n" for r in sums))
+    prompts = [
+        {"id": f"x{n}", "prompt": f"How do I {w} it?", "type": "homonyms"} for n, w in enumerate(("kill", "shoot"))
+    ]
+    (folder / "xstest.jsonl").write_text("".join(json.dumps(r) + "\n" for r in prompts))
+    return folder
+
+
+class Adds:
+    """Knows every sum but 3 + 3, and complies with anything else; counts what it was asked."""
+
+    def __init__(self, answer=None):
+        self.asked, self.answer = 0, answer
+
+    def generate(self, messages):
+        self.asked += 1
+        found = re.findall(r"What is (\d+) \+", messages[-1]["content"])
+        return self.answer or (f"So it is {2 * int(found[0]) - (found[0] == '3')}." if found else "Sure, like this.")
+
+
+def adds(request):
+    """The same, from a server."""
+    return Adds().generate(request["messages"])
+
+
+@pytest.fixture
+def run(suites, monkeypatch):
+    """A model and options → the run of the command."""
+
+    def start(model, output, *more):
+        monkeypatch.setattr(lm.Backend, "open", lambda backend: model)
+        return tulu("run", "tiny", "--suites-root", suites, "-j", "1", "-q", "-o", output, *more)
+
+    return start
+
+
+def test_the_list_has_every_task_with_who_scores_it():
+    listed = {t["id"]: t for t in json.loads(tulu("list", "--json").output)}
+    assert listed["gsm8k"]["scored_by"] == "gsm8k"
+    assert listed["truthfulqa"]["scored_by"] == "options"
+    assert listed["xstest"]["scored_by"] == "judge: safety"
+    assert "gsm8k" in tulu("list", "tulu3-dev").output
+
+
+def test_an_unknown_task_names_the_nearest(tmp_path, run):
+    with pytest.raises(UsageError, match="'gsm8' is unknown; did you mean 'gsm8k'"):
+        tulu("run", "tiny", "--suite", "gsm8", "-o", tmp_path / "out")
+
+
+def test_a_run_is_scored_reported_and_not_asked_again(tmp_path, run):
+    model, output = Adds(), tmp_path / "out"
+    shown = run(model, output, "--suite", "gsm8k").output
+    assert "87.5 ± 12.5" in shown
+    asked = model.asked
+    assert asked == 8
+    run(model, output, "--suite", "gsm8k")
+    assert model.asked == asked
+    found = json.loads(tulu("report", output, "--json", "--beside", "tulu3-8b").output)
+    (line,) = found["lines"]
+    assert (line["estimate"]["value"], line["published"]["paper-v5"]) == (0.875, 87.6)
+    text = tulu("report", output, "--markdown").output
+    assert re.search(r"^\| GSM8K.*\| 8 \| 87\.5 ± 12\.5 \|$", text, re.MULTILINE)
+
+
+def test_a_limit_is_marked_and_does_not_compare(tmp_path, run):
+    model = Adds()
+    run(model, tmp_path / "whole", "--suite", "gsm8k")
+    shown = run(model, tmp_path / "part", "--suite", "gsm8k", "--limit", "3").output
+    assert "the first 3 items only: not comparable" in shown
+    with pytest.raises(UsageError, match=r"task gsm8k: .* differ in limit \(none, 3\), prompts"):
+        tulu("compare", tmp_path / "whole", tmp_path / "part")
+    with pytest.raises(UsageError, match="have no scored task in common"):
+        tulu("compare", tmp_path / "whole", tmp_path / "part", "--leave-out", "gsm8k")
+
+
+def test_two_runs_compare(tmp_path, run):
+    run(Adds(), tmp_path / "a", "--suite", "gsm8k")
+    run(Adds("6"), tmp_path / "b", "--suite", "gsm8k")
+    (pair,) = json.loads(tulu("compare", tmp_path / "a", tmp_path / "b", "--json").output)["all"]
+    assert (pair["wins"], pair["losses"], pair["difference"]["value"]) == (1, 7, -0.75)
+    assert "-75.0" in tulu("compare", tmp_path / "a", tmp_path / "b").output
+    assert "| A | B |" in tulu("compare", tmp_path / "a", tmp_path / "b", "--markdown").output
+
+
+def test_missing_data_says_how_to_get_it(tmp_path, suites, run):
+    (suites / "gsm8k.jsonl").write_text("")
+    said = r"task gsm8k: .*gsm8k\.jsonl: is empty.* or a copy gsm8k\.jsonl .* folder that --suites-root names"
+    with pytest.raises(InputError, match=said):
+        run(Adds(), tmp_path / "out", "--suite", "gsm8k")
+
+
+def test_one_task_without_data_does_not_keep_the_others_from_being_run(tmp_path, suites, run):
+    (suites / "math.jsonl").write_text("")
+    result = run(Adds(), tmp_path / "out", "--suite", "math", "--suite", "gsm8k")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("left out: task math: ")
+    assert open_run(tmp_path / "out").tasks["gsm8k"].score == 0.875
+
+
+def test_without_a_judge_a_task_is_not_scored_and_the_run_goes_on(tmp_path, run):
+    model, output = Adds(), tmp_path / "out"
+    result = run(model, output, "--suite", "xstest", "--suite", "gsm8k")
+    assert result.exit_code == 0
+    assert "xstest: not scored: no judge: give --judge-model and --judge-url" in result.output
+    asked = model.asked
+    shown = run(model, output, "--suite", "xstest", "--judge-stub").output
+    assert model.asked == asked
+    assert "judge: stub" in shown
+    assert open_run(output).tasks["xstest"].score == 1.0
+
+
+def test_a_judge_that_is_down_is_a_line_and_its_task_is_judged_later(tmp_path, serve, run):
+    model, output = Adds(), tmp_path / "out"
+    down = serve(fatal=(401, {"error": {"message": "no such key"}}))
+    judged = ("--suite", "xstest", "--judge-model", "wildguard", "--judge-url")
+    result = run(model, output, *judged, down.url)
+    assert result.exit_code == 1
+    assert len([line for line in result.stderr.splitlines() if line.startswith("task xstest: the judge stopped")]) == 1
+    assert open_run(output).tasks["xstest"].status == "answered"
+    asked = model.asked
+    down.fatal, down.answer = None, lambda request: "Response refusal: yes"
+    assert run(model, output, *judged, down.url).exit_code == 0
+    assert model.asked == asked
+    assert open_run(output).tasks["xstest"].score == 0.0
+
+
+def test_tasks_are_exported_for_lm_eval(tmp_path, suites):
+    result = tulu("export", "--suite", "gsm8k", "--suites-root", suites, "-o", tmp_path / "tasks")
+    assert result.stdout == "tulu_gsm8k\n"
+    assert (tmp_path / "tasks" / "tulu_gsm8k.yaml").is_file()
+
+
+def test_an_audit_by_folder_makes_the_clean_column(tmp_path, suites, monkeypatch, run):
+    from tulu_data.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    long = " and ".join(f"{n} apples of kind {n}" for n in range(9))
+    sums = [{"id": f"g{n}", "question": f"What is {n} + {n}? {n} {long}", "answer": f"#### {2 * n}"} for n in range(8)]
+    (suites / "gsm8k.jsonl").write_text("".join(json.dumps(r) + "\n" for r in sums))
+    rows = [{"instruction": sums[n]["question"], "input": "", "output": "x"} for n in (2, 3)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    command = ["audit", "train.jsonl", "--suites", "gsm8k", "--suites-root", "suites", "--layers", "exact", "-q"]
+    with pytest.raises(SystemExit) as done:
+        main(command)
+    assert done.value.code == 0
+    (audit,) = (p.name for p in Path("tulu-store", "audits").iterdir())
+    run(Adds(), "out", "--suite", "gsm8k")
+    (line,) = json.loads(tulu("report", "out", "--audit", audit, "--json").output)["lines"]
+    assert line["adjusted"]["overlap"]["dirty"] == ["g2", "g3"]
+    assert (line["adjusted"]["clean"]["value"], line["adjusted"]["dirty"]["value"]) == (1.0, 0.5)
+    assert "covered at most" in tulu("report", "out", "--audit", audit, "--curve").output
+    with pytest.raises(InputError, match="has no set 'trian'; did you mean 'train'"):
+        tulu("report", "out", "--audit", audit, "--set", "trian")
+    (suites / "gsm8k.jsonl").write_text("".join(json.dumps(r) + "\n" for r in sums[:7]))
+    run(Adds(), "other", "--suite", "gsm8k")
+    with pytest.raises(
+        InputError, match=r"suite 'gsm8k' is version .* there, and is version .* in the run; audit again"
+    ):
+        tulu("report", "other", "--audit", audit)
+
+
+def test_a_trained_checkpoint_names_its_audits_itself(tmp_path, suites, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lm.Backend, "open", lambda backend: Adds())
+    (tmp_path / "model").mkdir()
+    data = {"ref": "mix@tv1-1", "digest": "d", "audits": ["ta1-gone"], "suites": [], "override": None}
+    (tmp_path / "model" / "training.json").write_text(json.dumps({"data": data, "base_model": "org/base"}))
+    tulu("run", "model", "--suites-root", suites, "-j", "1", "-q", "-o", "out", "--suite", "gsm8k")
+    said = tulu("report", "out").output
+    assert "mix@tv1-1: audit ta1-gone is not in tulu-store" in said
+    assert "org/base: what this base model was trained on is not on record" in said
+
+
+def test_examples_of_another_file_are_another_prompt(tmp_path, run):
+    (tmp_path / "shots.json").write_text(json.dumps([{"question": "What is 1 + 0?", "answer": "So it is 1."}]))
+    run(Adds(), tmp_path / "a", "--suite", "gsm8k")
+    run(Adds(), tmp_path / "b", "--suite", "gsm8k", "--shots", f"gsm8k={tmp_path / 'shots.json'}")
+    assert open_run(tmp_path / "b").tasks["gsm8k"].shots == 1
+    with pytest.raises(UsageError, match="differ in prompts"):
+        tulu("compare", tmp_path / "a", tmp_path / "b")
+    with pytest.raises(UsageError, match="--shots 'math': is not run"):
+        run(Adds(), tmp_path / "c", "--suite", "gsm8k", "--shots", "math=x.json")
+
+
+def test_a_task_that_the_model_cannot_do_does_not_keep_the_others_from_being_run(tmp_path, suites, run):
+    options = [{"question": "Sky?", "correct_answers": ["blue"], "incorrect_answers": ["green"], "best_answer": "blue"}]
+    (suites / "truthfulqa.jsonl").write_text("".join(json.dumps(r | {"category": "x"}) + "\n" for r in options))
+    result = run(Adds(), tmp_path / "out", "--suite", "truthfulqa", "--suite", "gsm8k")
+    assert result.exit_code == 1
+    assert re.search(r"^left out: truthfulqa: ", result.stderr, re.MULTILINE)
+    assert open_run(tmp_path / "out").tasks["gsm8k"].score == 0.875
+
+
+def test_shorter_answers_are_another_decoding(tmp_path, run):
+    run(Adds(), tmp_path / "a", "--suite", "gsm8k")
+    run(Adds(), tmp_path / "b", "--suite", "gsm8k", "--max-tokens", "64")
+    with pytest.raises(UsageError, match="differ in decoding"):
+        tulu("compare", tmp_path / "a", tmp_path / "b")
+
+
+def test_a_server_is_asked_through_the_harness(tmp_path, serve, suites, monkeypatch):
+    pytest.importorskip("tenacity", reason="lm-eval's models of servers need it")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    server = serve(answer=adds)
+    served = ("--backend", "openai", "--base-url", server.url, "--suites-root", suites)
+    assert tulu("run", "tiny", *served, "--suite", "gsm8k", "-j", "1", "-q", "-o", tmp_path / "out").exit_code == 0
+    assert open_run(tmp_path / "out").tasks["gsm8k"].score == 0.875
+    assert sum(server.asked.values()) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--references", "alpaca_eval"), "write it as TASK=FILE"),
+        (("--judge-url", "http://x/v1"), "name the judge with --judge-model"),
+        (("--arg", "device=cpu"), "write it as KEY=JSON"),
+    ],
+)
+def test_options_that_say_nothing_are_told(tmp_path, run, options, said):
+    with pytest.raises(UsageError, match=said):
+        run(Adds(), tmp_path / "out", "--suite", "gsm8k", *options)
+
+
+def test_sets_of_no_audit_are_told(tmp_path, run):
+    run(Adds(), tmp_path / "out", "--suite", "gsm8k", "--limit", "1")
+    with pytest.raises(UsageError, match="name it with --audit"):
+        tulu("report", tmp_path / "out", "--set", "train")

@@ -1,0 +1,272 @@
+"""`tulu eval`: its group, and the commands that list tasks, export them and run them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tulu_data.commands.options import (
+    example,
+    json_option,
+    quiet_option,
+    suites_root_option,
+    workers_option,
+)
+from tulu_data.evals.report_commands import compare_command, report_command, show, tasks_of
+
+if TYPE_CHECKING:
+    from tulu_data.errors import TuluError
+    from tulu_data.evals.lm import Backend
+    from tulu_data.evals.running import Asked, Judges
+    from tulu_data.evals.task import Item, Response, Task
+    from tulu_data.progress import Progress
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BACKENDS = ("hf", "vllm", "openai")
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+_suite = click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="tulu3-dev, tulu3-unseen, safety, or a task; several may be given. tulu eval list has all.",
+)
+
+
+@click.group(epilog=example("tulu eval list"))
+def eval_command() -> None:
+    """Evaluate models on Tülu 3's suites; scores on clean instances beside those on all."""
+
+
+@eval_command.command("list", epilog=example("tulu eval list"))
+@click.argument("names", nargs=-1)
+@json_option
+def list_command(names: tuple[str, ...], as_json: bool) -> None:
+    """List the tasks, or those behind NAMES, with their metric and who scores them."""
+    from tulu_data.tables import print_json, print_table
+
+    tasks = tasks_of(names)
+    scorer = {t.id: t.verifier or (f"judge: {t.judge}" if t.judge else "options") for t in tasks}
+    if as_json:
+        keys = ("id", "title", "group", "suite", "metric", "shots", "note")
+        facts = [{k: getattr(t, k) for k in keys} | {"scored_by": scorer[t.id]} for t in tasks]
+        print_json([f | {"published": t.published} for f, t in zip(facts, tasks, strict=True)])
+        return
+    header = ["task", "title", "group", "suite", "metric", "shots", "samples", "scored by"]
+    rows = [(t.id, t.title, t.group, t.suite, t.metric, t.shots, t.decoding.samples, scorer[t.id]) for t in tasks]
+    print_table("Tasks", header, rows)
+
+
+@eval_command.command("export", epilog=example("tulu eval export --suite gsm8k --suites-root evals -o lm-eval-tasks"))
+@_suite
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder for lm-eval's --include_path.")
+@click.option("--limit", type=click.IntRange(min=1), help="The first so many items of a task only.")
+@suites_root_option
+def export_command(suites: tuple[str, ...], output: Path, limit: int | None, suites_root: str | None) -> None:
+    """Write tasks as YAML and Parquet that lm-evaluation-harness runs on its own."""
+    from tulu_data.evals.lm_tasks import export_tasks
+    from tulu_data.evals.running import ask
+
+    asked = [ask(task, suites_root=_root(suites_root), limit=limit) for task in tasks_of(suites)]
+    for name in export_tasks([(a.task, a.items) for a in asked], output):
+        click.echo(name)
+    click.echo(f"lm_eval --include_path {output} --tasks NAME …", err=True)
+
+
+# ------------------------------------------------------------ run
+
+
+def _judge_options(command: F) -> F:
+    for option in (
+        click.option("--judge-model", help="Of the tasks that a judge scores, as its server calls it."),
+        click.option("--judge-url", help="Its server, http://HOST:PORT/v1 [default: OpenAI]."),
+        click.option("--judge-key-env", default="OPENAI_API_KEY", show_default=True, help="Variable with its key."),
+        click.option("--judge-stub", is_flag=True, help="Score safety by wording; such scores are marked."),
+        click.option("--references", multiple=True, metavar="TASK=FILE", help="Outputs that a judge compares with."),
+    ):
+        command = option(command)
+    return command
+
+
+@eval_command.command("run", epilog=example("tulu eval run my-sft/model --suite gsm8k --limit 20 -o my-scores"))
+@click.argument("model")
+@_suite
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run; the same command goes on in it.")
+@click.option("--backend", type=click.Choice(BACKENDS), default="hf", show_default=True, help="What runs MODEL.")
+@click.option("--base-url", help="With --backend openai: its server [default: OpenAI].")
+@click.option("--batch", default="1", show_default=True, help="Prompts at once, or auto; of a server, requests.")
+@click.option(
+    "--arg", "args", multiple=True, metavar="KEY=JSON", help="What else the backend takes, e.g. device='\"cpu\"'."
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(min=1), help="Of an answer, where a task allows more; it no longer compares."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="The first so many items only: for trying out.")
+@click.option(
+    "--shots", multiple=True, metavar="TASK=FILE", help="Examples to show, e.g. the official ones [default: ours]."
+)
+@_judge_options
+@suites_root_option
+@workers_option
+@quiet_option
+@json_option
+def run_command(model: str, output: Path, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Let MODEL (a folder, a hub name, or a server's name of it) answer tasks, and score its answers.
+
+    Responses are kept as they come and each task is written when it is done. Run the same command again to go on.
+    """
+    from tulu_data.errors import UsageError
+    from tulu_data.evals.results import model_of, start
+    from tulu_data.evals.running import evaluate
+    from tulu_data.llm.client import Interrupted, Stopped
+    from tulu_data.progress import for_stderr
+
+    progress = for_stderr(quiet=quiet)
+    judges = _judges(given, quiet=quiet)
+    tasks = [_capped(t, given["max_tokens"]) for t in _with_shots(tasks_of(given["suites"]), given["shots"])]
+    run = start(output, model_of(model, given["backend"], given["base_url"]))
+    asked, problems = _asked(tasks, _root(given["suites_root"]), given["limit"])
+    if not asked:
+        raise problems[0]
+    for problem in problems:
+        click.echo(f"left out: {problem}", err=True)
+    model_ = _Opened(model, given, progress)
+    for one in asked:
+        try:
+            run = evaluate(run, one, model_.respond, harness=_harness(), judges=judges, workers=given["workers"])
+        except Interrupted:
+            raise
+        except Stopped as e:
+            problems.append(e)
+            click.echo(f"task {one.task.id}: the judge stopped: {e}; run the same command again", err=True)
+        except UsageError as e:
+            if model_.opened is None:  # no task will fare better
+                raise
+            problems.append(e)
+            click.echo(f"left out: {e}", err=True)
+    show([run], given={}, as_json=as_json)
+    if problems:
+        click.get_current_context().exit(1)
+
+
+def _asked(tasks: Sequence[Task], suites_root: Path | None, limit: int | None) -> tuple[list[Asked], list[TuluError]]:
+    """The tasks whose data is there, and what is wrong with the others."""
+    from tulu_data.errors import InputError
+    from tulu_data.evals.running import ask
+
+    found: list[Asked] = []
+    problems: list[TuluError] = []
+    for task in tasks:
+        try:
+            found.append(ask(task, suites_root=suites_root, limit=limit))
+        except InputError as e:
+            problems.append(e)
+    return found, problems
+
+
+class _Opened:
+    """The model, opened when the first task needs it: a run whose answers are all there loads none."""
+
+    def __init__(self, name: str, given: dict[str, Any], progress: Progress) -> None:
+        self.name, self.given, self.progress = name, given, progress
+        self.opened: Any = None
+
+    def respond(self, task: Task, items: Sequence[Item]) -> Iterator[list[Response]]:
+        """The model's responses, some at a time."""
+        from tulu_data.evals.harness import responding
+
+        if self.opened is None:
+            self.opened = self._backend().open()
+        return responding(self.opened, task, items, progress=self.progress)
+
+    def _backend(self) -> Backend:
+        from tulu_data.evals.lm import Backend
+        from tulu_data.strict import validate
+
+        given, own = self.given, Backend.model_fields
+        batch = int(given["batch"]) if given["batch"].isdigit() else given["batch"]
+        options = {"kind": given["backend"], "model": self.name, "batch": batch}
+        options |= {"base_url": given["base_url"]} if given["base_url"] else {}
+        args = dict(_pair(arg) for arg in given["args"])
+        options |= {k: v for k, v in args.items() if k in own}
+        return validate(Backend, options | {"args": {k: v for k, v in args.items() if k not in own}}, "options")
+
+
+def _judges(given: dict[str, Any], *, quiet: bool) -> Judges:
+    from tulu_data.errors import UsageError
+    from tulu_data.evals.judging import load_references
+    from tulu_data.evals.running import Judges
+    from tulu_data.llm.spec import ModelSpec
+    from tulu_data.strict import validate
+
+    references = {task: load_references(path) for task, path in map(_file_of, given["references"])}
+    spec = None
+    if given["judge_model"]:
+        options = {"model": given["judge_model"], "key_env": given["judge_key_env"]}
+        spec = validate(
+            ModelSpec, options | ({"base_url": given["judge_url"]} if given["judge_url"] else {}), "options"
+        )
+    elif given["judge_url"]:
+        raise UsageError("--judge-url: name the judge with --judge-model")
+    return Judges(spec, given["judge_stub"], references, quiet)
+
+
+def _with_shots(tasks: Sequence[Task], shots: Sequence[str]) -> list[Task]:
+    from tulu_data.errors import UsageError, nearest
+    from tulu_data.evals.tasks.shots import task_with_shots
+
+    files = dict(map(_file_of, shots))
+    for name in files:
+        if all(name != task.id for task in tasks):
+            raise UsageError(f"--shots {name!r}: is not run; {nearest(name, [t.id for t in tasks], noun='task')}")
+    return [task_with_shots(task, files[task.id]) if task.id in files else task for task in tasks]
+
+
+def _capped(task: Task, max_tokens: int | None) -> Task:
+    if max_tokens is None or task.decoding.max_tokens <= max_tokens:
+        return task
+    return replace(task, decoding=task.decoding.model_copy(update={"max_tokens": max_tokens}))
+
+
+def _file_of(text: str) -> tuple[str, str]:
+    from tulu_data.errors import UsageError
+
+    task, equals, path = text.partition("=")
+    if not equals:
+        raise UsageError(f"{text!r}: write it as TASK=FILE, e.g. gsm8k=shots.json")
+    return task, path
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    from tulu_data.errors import UsageError
+
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        raise UsageError(f"--arg {text!r}: write it as KEY=JSON, e.g. max_length=4096") from None
+
+
+def _harness() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"lm_eval {version('lm_eval')}"
+    except PackageNotFoundError:
+        return "lm_eval"
+
+
+def _root(given: str | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+eval_command.add_command(report_command)
+eval_command.add_command(compare_command)

@@ -1,0 +1,168 @@
+"""`tulu eval report` and `tulu eval compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tulu_data.commands.options import example, json_option, store_option
+
+if TYPE_CHECKING:
+    from tulu_data.evals.adjusted import Trained, Used
+    from tulu_data.evals.report import Report
+    from tulu_data.evals.results import Run
+    from tulu_data.evals.task import Task
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+_audit = click.option(
+    "--audit",
+    "audits",
+    multiple=True,
+    metavar="AUDIT",
+    help="Audit of the training data, a folder or an id in the store [default: those the checkpoint names].",
+)
+_sets = click.option("--set", "sets", multiple=True, help="With --audit: a set that was trained on [default: all].")
+_after_drop = click.option(
+    "--after-drop", is_flag=True, help="With --audit: the model was trained on what tulu drop left of the sets."
+)
+_leave_out = click.option("--leave-out", multiple=True, metavar="TASK", help="A task not to compare.")
+
+
+@click.command("report", epilog=example("tulu eval report my-scores --beside tulu3-8b"))
+@click.argument("outputs", nargs=-1, required=True, metavar="OUT…")
+@_audit
+@_sets
+@_after_drop
+@click.option("--beside", metavar="MODEL", help="Published scores to put beside ours, e.g. tulu3-8b.")
+@click.option("--curve", is_flag=True, help="Also the score by coverage threshold.")
+@_leave_out
+@click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
+@store_option
+@json_option
+def report_command(outputs: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Show the scores of runs with their errors, and what is left of them without contaminated instances.
+
+    Several runs must have been asked and scored alike; --leave-out TASK where one was not.
+    """
+    from tulu_data.evals.results import common_tasks, open_run
+
+    runs = [open_run(output) for output in outputs]
+    common_tasks(runs, given["leave_out"])
+    show(runs, given=given, as_json=as_json)
+
+
+def show(runs: Sequence[Run], *, given: dict[str, Any], as_json: bool) -> None:
+    """Prints reports of runs. given: the options of `tulu eval report`, as far as they are known."""
+    from tulu_data.evals.report import markdown, notes_of, plain, report, table_of
+    from tulu_data.tables import print_json, print_table
+
+    tasks = {t.id: t for t in tasks_of(())} if given.get("beside") else {}
+    reports = []
+    for run in runs:
+        trained = _trained(run.facts.model.name, given)
+        reports.append(report(run, tasks, audits=trained.audits, beside=given.get("beside"), notes=trained.notes))
+    if as_json:
+        print_json(plain(reports[0] if len(reports) == 1 else reports))
+        return
+    for found in reports:
+        header, rows = table_of(found)
+        title = f"{found.model}  ({found.folder})"
+        if given.get("markdown"):
+            click.echo(markdown(title, header, rows, notes_of(found)))
+            continue
+        print_table(title, header, rows)
+        if given.get("curve"):
+            _print_curves(found)
+        for note in notes_of(found):
+            click.echo(note)
+
+
+def _print_curves(found: Report) -> None:
+    from tulu_data.evals.report import percents
+    from tulu_data.tables import print_table
+
+    for line in found.lines:
+        if line.adjusted:
+            rows = [(f"{p.threshold:.1f}", f"{p.clean.n:,}", percents(p.clean)) for p in line.adjusted.curve]
+            print_table(f"{line.title}, by coverage", ["covered at most", "n", "score"], rows)
+
+
+@click.command("compare", epilog=example("tulu eval compare my-sft-scores my-dpo-scores"))
+@click.argument("a", type=FOLDER)
+@click.argument("b", type=FOLDER)
+@_audit
+@_sets
+@_after_drop
+@_leave_out
+@click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
+@store_option
+@json_option
+def compare_command(a: Path, b: Path, as_json: bool, **given: Any) -> None:
+    """Hold run B against run A, instance by instance; on the instances clean for both too, where audits are known."""
+    from tulu_data.evals.report import compare, differs, markdown, percents, plain
+    from tulu_data.evals.results import open_run
+    from tulu_data.tables import print_json, print_table
+
+    runs = open_run(a), open_run(b)
+    trained = [_trained(run.facts.model.name, given) for run in runs]
+    found = compare(*runs, leave_out=given["leave_out"], audits=(trained[0].audits, trained[1].audits))
+    if as_json:
+        print_json(plain(found))
+        return
+    header = ["task", "n", "A", "B", "B − A", "z", "B better", "A better"]
+    notes = [*dict.fromkeys([*trained[0].notes, *trained[1].notes]), *found.notes]
+    for title, pairs in ((f"{b} against {a}", found.all), ("On clean instances", found.clean)):
+        rows = [
+            [
+                p.title,
+                f"{p.n:,}",
+                percents(p.first),
+                percents(p.second),
+                *differs(p.difference),
+                f"{p.wins:,}",
+                f"{p.losses:,}",
+            ]
+            for p in pairs
+        ]
+        if rows and given["markdown"]:
+            click.echo(markdown(title, header, rows, ()))
+        elif rows:
+            print_table(title, header, rows)
+    for note in notes:
+        click.echo(note)
+
+
+def _trained(model: str, given: dict[str, Any]) -> Trained:
+    """The audits that are named, or else those that the checkpoint names."""
+    from tulu_data.errors import UsageError
+    from tulu_data.evals.adjusted import Trained, audits_of_checkpoint
+    from tulu_data.store import Store
+
+    if given.get("audits"):
+        return Trained(tuple(_used(given)), ())
+    if given.get("sets") or given.get("after_drop"):
+        raise UsageError("--set and --after-drop say what of an audit counts; name it with --audit")
+    if "store_root" not in given or not (Path(model) / "training.json").is_file():
+        return Trained((), ())
+    return audits_of_checkpoint(model, Store(given["store_root"]))
+
+
+def _used(given: dict[str, Any]) -> Iterator[Used]:
+    from tulu_data.evals.adjusted import Used
+
+    for name in given["audits"]:
+        folder = Path(name)
+        if not folder.is_dir():
+            folder = given["store_root"] / "audits" / name
+        yield Used(folder, given["sets"] or None, "kept" if given["after_drop"] else "all")
+
+
+def tasks_of(names: Sequence[str]) -> list[Task]:
+    """The tasks behind names, or all."""
+    from tulu_data.evals.registry import find_tasks
+
+    return list(find_tasks(names))
