@@ -70,8 +70,14 @@ def open_scorer(name: str, *, longest: int) -> Opened:
     it; a reward model keeps its own.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers.utils import logging
 
-    opened = open_model(name, longest=longest, kind=AutoModelForSequenceClassification, num_labels=1)
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it would report the head that is drawn here
+    try:
+        opened = open_model(name, longest=longest, kind=AutoModelForSequenceClassification, num_labels=1)
+    finally:
+        logging.set_verbosity(said)
     model = opened.model
     if opened.tokenizer.pad_token_id == opened.tokenizer.eos_token_id:  # then transformers reads one token earlier
         raise UsageError(f"model {name}: its padding token is its end-of-sequence token; give it one of its own")
