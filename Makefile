@@ -7,7 +7,7 @@ quickstart: .venv/installed
 	.venv/bin/tulu run quickstart
 
 test: .venv-dev/installed
-	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: .venv-dev/installed
 	.venv-dev/bin/ruff check

@@ -27,8 +27,9 @@ def token_nll(
     """The negative log-likelihood of each trained token: `(trained,)`, fp32, in order.
 
     hidden: `(time, size)`, the state at each position. head: `(words, size)`. tokens, trainable: `(time,)`; a token is
-    predicted by the position before it, so the first is never trained. Logits exist for `chunk` positions at a time; where
-    there are more, they are computed again in the backward pass. Where no token is trained, the gradients are zeros, not missing.
+    predicted by the position before it, so the first is never trained. Logits exist for `chunk` positions at a time;
+    where there are more, they are computed again in the backward pass. Where no token is trained, the gradients are
+    zeros, not missing.
     """
     at = trainable[1:].nonzero().squeeze(1)
     states, wanted = hidden[:-1][at], tokens[1:][at]

@@ -10,7 +10,7 @@ import click
 from tulu_data.commands.options import example, json_option, quiet_option
 
 if TYPE_CHECKING:
-    from trainers.proof import Proof
+    from trainers.proof_claims import Proof
 
 FOLDER = "tulu-proof"
 
@@ -51,7 +51,7 @@ def proof_command(output: Path, seeds: int, seed: int, quiet: bool, as_json: boo
 
 def _print(proof: Proof) -> None:
     """The claims, and what each part cost beside its first claim."""
-    from trainers.proof import CURVES, PAGE, RESULT
+    from trainers.proof_claims import CURVES, PAGE, RESULT
     from tulu_data.tables import print_table
 
     rows: list[list[str]] = []

@@ -6,14 +6,14 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
-from trainers import proof
+from trainers import proof, proof_claims, proof_task
 from trainers.policy import Answers
-from trainers.proof import RULES, Budget, Claim, Cost, Measured, Proof
+from trainers.proof_claims import RULES, Claim, Cost, Measured, Proof
 from trainers.proof_command import proof_command
 from trainers.rollout import Rollout
 from tulu_data.errors import GateError
 
-SMALL = Budget(
+SMALL = proof_task.Budget(
     held_out=40,
     samples=2,
     start=0.3,
@@ -60,6 +60,8 @@ def test_a_number_is_the_mean_or_the_share_above_zero_of_what_was_measured():
     [
         ("falls by 30 %", 2.0, 1.4, True),
         ("falls by 30 %", 2.0, 1.5, False),
+        ("is at least 0.8", 0.0, 0.8, True),
+        ("is at least 0.8", 1.0, 0.79, False),
         ("is at least 0.9", 0.0, 0.9, True),
         ("is at least 0.9", 1.0, 0.89, False),
         ("rises by 0.2", 0.5, 0.75, True),
@@ -131,8 +133,8 @@ def small(tmp_path_factory):
 def test_the_audit_takes_the_planted_prompts_out_of_what_is_trained_on(small):
     claim = small.claims[0]
     assert claim.holds
-    assert sum(claim.before.values) == proof.PLANTED * (2 + proof.WRONG)
-    assert len(claim.after.values) == 960 * (2 + proof.WRONG)
+    assert sum(claim.before.values) == proof_task.PLANTED * (2 + proof_task.WRONG)
+    assert len(claim.after.values) == 960 * (2 + proof_task.WRONG)
 
 
 @pytest.mark.slow
@@ -142,7 +144,7 @@ def test_every_trainer_is_measured_on_the_held_out_prompts(small):
     assert list(dict.fromkeys(c.part for c in small.claims)) == parts
     measured = {(c.part, c.what): c for c in small.claims}
     assert len(measured["sft", "held-out loss, nats a token"].after.values) == SMALL.held_out
-    assert len(measured["reward", "held-out accuracy of pairs"].after.values) == SMALL.held_out * proof.WRONG
+    assert len(measured["reward", "held-out accuracy of pairs"].after.values) == SMALL.held_out * proof_task.WRONG
     rates = [c for c in small.claims if c.what == proof.PASSED]
     assert {v for c in rates for v in c.after.values} <= {0.0, 0.5, 1.0}  # shares of two samples
     assert len({c.before for c in rates if c.part != "dpo"}) == 1
@@ -155,13 +157,13 @@ def test_even_a_small_training_lowers_the_held_out_loss(small):
 
 @pytest.mark.slow
 def test_the_picture_the_pages_and_the_evidence_are_there(small):
-    svg = ElementTree.parse(small.folder / proof.CURVES).getroot()
+    svg = ElementTree.parse(small.folder / proof_claims.CURVES).getroot()
     said = svg.attrib["aria-label"]
     assert all(name in said for name in ("Passed", "Loss", "Accuracy", "KL", "ppo-1", "grpo-shuffled", "dpo"))
-    page = (small.folder / proof.PAGE).read_text()
+    page = (small.folder / proof_claims.PAGE).read_text()
     assert all(name in page for name in ("ppo-1", "ppo-shuffled", "grpo-1", "grpo-shuffled"))
     assert len(list(small.folder.glob("*/report.html"))) == 7
-    told = json.loads((small.folder / proof.RESULT).read_text())
+    told = json.loads((small.folder / proof_claims.RESULT).read_text())
     for claim, kept in zip(small.claims, told["claims"], strict=True):
         assert Measured(tuple(kept["values_after"]), claim.after.share).value == kept["after"] == claim.after.value
 

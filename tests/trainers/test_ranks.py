@@ -135,65 +135,78 @@ def same(ours, theirs, *, atol):
         torch.testing.assert_close(a[name], b[name], atol=atol, rtol=0)
 
 
-def test_micro_batches_and_processes_give_the_same_gradients(place, tiny_llama):
-    jobs = [
+def every(place, model):
+    """A training of each kind, by name."""
+    ppo = {"reward_model": str(place / "scorer" / "model"), "samples": 1, "batch": 5, "episodes": 15}
+    return {
+        "sft": settings("sft", model),
+        "tied": settings("sft", place / "tied"),
+        "dpo": settings("dpo", model),
+        "reward": settings("reward", model),
+        "grpo": settings("rlvr", model, algorithm="grpo"),
+        "ppo": settings("rlvr", model, **ppo),
+    }
+
+
+@pytest.fixture(scope="module")
+def two(place, tiny_llama):
+    """What two processes made of it all, started once: a start takes long. The folder."""
+    gradients = [
         {"what": "gradient", "output": str(place / f"{loss}-{micro}"),
          "settings": settings("sft", tiny_llama, loss=loss, micro_batch=micro)}
         for loss in ("sum", "token_mean") for micro in (1, 2, 4)
     ]  # fmt: skip
-    run(place, jobs)
+    trainings = [
+        {"what": "train", "output": str(place / f"two-{name}"), "settings": chosen}
+        for name, chosen in every(place, tiny_llama).items()
+    ]
+    longer = settings("sft", tiny_llama, epochs=2)
+    stopped = [
+        {"what": "train", "output": str(place / "whole"), "settings": longer},
+        {"what": "train", "output": str(place / "again"), "settings": longer, "until": 3},
+        {"what": "train", "output": str(place / "given"), "settings": longer, "until": 3},
+    ]
+    run(place, [*gradients, *trainings, *stopped])
+    return place
+
+
+def test_micro_batches_and_processes_give_the_same_gradients(two, tiny_llama):
     for loss in ("sum", "token_mean"):
         alone = []
         for micro in (1, 2, 8):
-            prepared = sft.prepare(
-                sft.Recipe(**settings("sft", tiny_llama, loss=loss, micro_batch=micro)), Store(place / "store")
-            )
+            recipe = sft.Recipe(**settings("sft", tiny_llama, loss=loss, micro_batch=micro))
+            prepared = sft.prepare(recipe, Store(two / "store"))
             prepared.engine.optimizer.step = lambda: None
             examples = [prepared.examples.kept[i] for i in prepared.steps.examples(0)]
             rows = sft.micro_batches(prepared, examples)
             assert len(rows) == 8 // micro
             prepared.engine.step(0, rows)
             alone.append({n: p.grad for n, p in prepared.engine.model.named_parameters()})
-        for found in [*alone[1:], *(torch.load(place / f"{loss}-{micro}")["gradient"] for micro in (1, 2, 4))]:
+        for found in [*alone[1:], *(torch.load(two / f"{loss}-{micro}")["gradient"] for micro in (1, 2, 4))]:
             for name, gradient in alone[0].items():
                 torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
 
 
-def test_every_trainer_does_in_two_processes_what_it_does_in_one(place, tiny_llama):
-    ppo = {"reward_model": str(place / "scorer" / "model"), "samples": 1, "batch": 5, "episodes": 15}
-    every = {
-        "sft": settings("sft", tiny_llama),
-        "tied": settings("sft", place / "tied"),
-        "dpo": settings("dpo", tiny_llama),
-        "reward": settings("reward", tiny_llama),
-        "grpo": settings("rlvr", tiny_llama, algorithm="grpo"),
-        "ppo": settings("rlvr", tiny_llama, **ppo),
-    }
-    run(place, [{"what": "train", "output": str(place / f"two-{n}"), "settings": s} for n, s in every.items()])
-    for name, chosen in every.items():
+def test_every_trainer_does_in_two_processes_what_it_does_in_one(two, tiny_llama):
+    for name, chosen in every(two, tiny_llama).items():
         trainer = TRAINERS[chosen["stage"]]
-        trainer.train(trainer.Recipe(**chosen), Store(place / "store"), place / f"one-{name}")
-        same(place / f"two-{name}", place / f"one-{name}", atol=2e-4)
+        trainer.train(trainer.Recipe(**chosen), Store(two / "store"), two / f"one-{name}")
+        same(two / f"two-{name}", two / f"one-{name}", atol=2e-4)
 
 
-def test_what_two_processes_left_one_takes_up_and_the_other_way_round(place, tiny_llama):
-    chosen, store = settings("sft", tiny_llama, epochs=2), Store(place / "store")
-    run(place, [
-        {"what": "train", "output": str(place / "whole"), "settings": chosen},
-        {"what": "train", "output": str(place / "again"), "settings": chosen, "until": 3},
-        {"what": "train", "output": str(place / "given"), "settings": chosen, "until": 3},
+def test_what_two_processes_left_one_takes_up_and_the_other_way_round(two, tiny_llama):
+    chosen, store = settings("sft", tiny_llama, epochs=2), Store(two / "store")
+    sft.train(sft.Recipe(**chosen), store, two / "given")
+    same(two / "given", two / "whole", atol=2e-4)
+    sft.train(sft.Recipe(**chosen), store, two / "taken", until=3)
+    run(two, [
+        {"what": "train", "output": str(two / "again"), "settings": chosen},
+        {"what": "train", "output": str(two / "taken"), "settings": chosen},
     ])  # fmt: skip
-    sft.train(sft.Recipe(**chosen), store, place / "given")
-    same(place / "given", place / "whole", atol=2e-4)
-    sft.train(sft.Recipe(**chosen), store, place / "taken", until=3)
-    run(place, [
-        {"what": "train", "output": str(place / "again"), "settings": chosen},
-        {"what": "train", "output": str(place / "taken"), "settings": chosen},
-    ])  # fmt: skip
-    same(place / "taken", place / "whole", atol=2e-4)
-    ours, theirs = ((place / name / "model" / "model.safetensors").read_bytes() for name in ("again", "whole"))
+    same(two / "taken", two / "whole", atol=2e-4)
+    ours, theirs = ((two / name / "model" / "model.safetensors").read_bytes() for name in ("again", "whole"))
     assert ours == theirs  # two processes that were stopped go on to the bit
-    assert json.loads((checkpoints(place / "whole")[-1] / "state.json").read_text())["processes"] == 2
+    assert json.loads((checkpoints(two / "whole")[-1] / "state.json").read_text())["processes"] == 2
 
 
 def test_rows_are_dealt_evenly_and_what_was_found_comes_back_in_order():
