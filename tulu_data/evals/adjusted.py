@@ -251,7 +251,8 @@ def audits_of_checkpoint(model: str, store: Store) -> Trained:
         data = facts["data"]
         found, missing = _stage(data, store)
         used[:0] = found
-        notes += [f"{data['ref']}: audit {name} is not in {store.root}" for name in missing]
+        remedy = "name its store with --store, or its folder with --audit"
+        notes += [f"{data['ref']}: audit {name} is not in {store.root}; {remedy}" for name in missing]
         if data.get("override"):
             notes.append(f"{data['ref']}: trained on without the check for decontamination ({data['override']})")
         folder, base = _base(folder, str(facts.get("base_model") or ""))

@@ -14,14 +14,17 @@ from tulu_data.commands.options import (
     example,
     json_option,
     quiet_option,
+    store_option,
     suites_root_option,
     workers_option,
 )
+from tulu_data.evals.page_command import page_command
 from tulu_data.evals.report_commands import compare_command, report_command, show, tasks_of
 
 if TYPE_CHECKING:
     from tulu_data.errors import TuluError
     from tulu_data.evals.lm import Backend
+    from tulu_data.evals.results import Run
     from tulu_data.evals.running import Asked, Judges
     from tulu_data.evals.task import Item, Response, Task
     from tulu_data.progress import Progress
@@ -43,26 +46,36 @@ _suite = click.option(
 
 @click.group(epilog=example("tulu eval list"))
 def eval_command() -> None:
-    """Evaluate models on Tülu 3's suites; scores on clean instances beside those on all."""
+    """Evaluate models on Tülu 3's suites, also on what was not in their training data."""
 
 
 @eval_command.command("list", epilog=example("tulu eval list"))
 @click.argument("names", nargs=-1)
 @json_option
 def list_command(names: tuple[str, ...], as_json: bool) -> None:
-    """List the tasks, or those behind NAMES, with their metric and who scores them."""
+    """List the tasks, or those behind NAMES.
+
+    With their metric, examples, samples of an item, and who scores them: a verifier, a judge, or the likelihood of
+    their options. --json adds what differs from the paper's, and published scores.
+    """
     from tulu_data.tables import print_json, print_table
 
     tasks = tasks_of(names)
-    scorer = {t.id: t.verifier or (f"judge: {t.judge}" if t.judge else "options") for t in tasks}
+    scorer = {t.id: _scorer(t) for t in tasks}
     if as_json:
-        keys = ("id", "title", "group", "suite", "metric", "shots", "note")
+        keys = ("id", "title", "group", "suite", "metric", "shots", "rules", "note")
         facts = [{k: getattr(t, k) for k in keys} | {"scored_by": scorer[t.id]} for t in tasks]
         print_json([f | {"published": t.published} for f, t in zip(facts, tasks, strict=True)])
         return
-    header = ["task", "title", "group", "suite", "metric", "shots", "samples", "scored by"]
-    rows = [(t.id, t.title, t.group, t.suite, t.metric, t.shots, t.decoding.samples, scorer[t.id]) for t in tasks]
+    header = ["task", "title", "group", "metric", "shots", "samples", "scored by"]
+    rows = [(t.id, t.title, t.group, t.metric, t.shots, t.decoding.samples, scorer[t.id]) for t in tasks]
     print_table("Tasks", header, rows)
+
+
+def _scorer(task: Task) -> str:
+    if task.unscored:
+        return "nobody"
+    return task.verifier or (f"judge: {task.judge}" if task.judge else "options")
 
 
 @eval_command.command("export", epilog=example("tulu eval export --suite gsm8k --suites-root evals -o lm-eval-tasks"))
@@ -71,27 +84,38 @@ def list_command(names: tuple[str, ...], as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="The first so many items of a task only.")
 @suites_root_option
 def export_command(suites: tuple[str, ...], output: Path, limit: int | None, suites_root: str | None) -> None:
-    """Write tasks as YAML and Parquet that lm-evaluation-harness runs on its own."""
-    from tulu_data.evals.lm_tasks import export_tasks
-    from tulu_data.evals.running import ask
+    """Write tasks for lm-evaluation-harness.
 
-    asked = [ask(task, suites_root=_root(suites_root), limit=limit) for task in tasks_of(suites)]
+    As YAML and Parquet, which it runs on its own; to score them it needs tulu-data for its verifiers.
+    """
+    from tulu_data.evals.lm_tasks import export_tasks
+
+    asked, problems = _asked(tasks_of(suites), _root(suites_root), limit)
     for name in export_tasks([(a.task, a.items) for a in asked], output):
         click.echo(name)
     click.echo(f"lm_eval --include_path {output} --tasks NAME …", err=True)
+    if problems:
+        click.get_current_context().exit(1)
 
 
 # ------------------------------------------------------------ run
 
 
 def _judge_options(command: F) -> F:
-    for option in (
-        click.option("--judge-model", help="Of the tasks that a judge scores, as its server calls it."),
-        click.option("--judge-url", help="Its server, http://HOST:PORT/v1 [default: OpenAI]."),
-        click.option("--judge-key-env", default="OPENAI_API_KEY", show_default=True, help="Variable with its key."),
-        click.option("--judge-stub", is_flag=True, help="Score safety by wording; such scores are marked."),
+    options = (
+        click.option("--judge-model", metavar="NAME", help="Who judges what no verifier can, as its server calls it."),
+        click.option("--judge-url", metavar="URL", help="The judge's server, http://HOST:PORT/v1 [default: OpenAI]."),
+        click.option(
+            "--judge-key-env",
+            metavar="VAR",
+            default="OPENAI_API_KEY",
+            show_default=True,
+            help="Variable with the judge's key.",
+        ),
+        click.option("--judge-stub", is_flag=True, help="Score safety by wording, without a judge; it is marked."),
         click.option("--references", multiple=True, metavar="TASK=FILE", help="Outputs that a judge compares with."),
-    ):
+    )
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -101,8 +125,10 @@ def _judge_options(command: F) -> F:
 @_suite
 @click.option("-o", "--output", required=True, type=FOLDER, help="Folder of the run; the same command goes on in it.")
 @click.option("--backend", type=click.Choice(BACKENDS), default="hf", show_default=True, help="What runs MODEL.")
-@click.option("--base-url", help="With --backend openai: its server [default: OpenAI].")
-@click.option("--batch", default="1", show_default=True, help="Prompts at once, or auto; of a server, requests.")
+@click.option("--base-url", metavar="URL", help="With --backend openai: its server [default: OpenAI].")
+@click.option(
+    "--batch", metavar="N", default="1", show_default=True, help="Prompts at once, or auto; of a server, requests."
+)
 @click.option(
     "--arg", "args", multiple=True, metavar="KEY=JSON", help="What else the backend takes, e.g. device='\"cpu\"'."
 )
@@ -115,11 +141,15 @@ def _judge_options(command: F) -> F:
 )
 @_judge_options
 @suites_root_option
+@store_option
 @workers_option
 @quiet_option
 @json_option
 def run_command(model: str, output: Path, quiet: bool, as_json: bool, **given: Any) -> None:
-    """Let MODEL (a folder, a hub name, or a server's name of it) answer tasks, and score its answers.
+    """Let MODEL answer tasks, and score its answers.
+
+    MODEL is a folder, a hub name, or a server's name of it. Of a checkpoint that was trained here the scores on clean
+    instances stand beside: its record names the audits of its data.
 
     Responses are kept as they come and each task is written when it is done. Run the same command again to go on.
     """
@@ -129,15 +159,13 @@ def run_command(model: str, output: Path, quiet: bool, as_json: bool, **given: A
     from tulu_data.llm.client import Interrupted, Stopped
     from tulu_data.progress import for_stderr
 
+    if given["batch"] != "auto" and not (given["batch"].isdecimal() and int(given["batch"])):
+        raise UsageError(f"--batch {given['batch']!r}: write a number from 1 on, or auto")
     progress = for_stderr(quiet=quiet)
     judges = _judges(given, quiet=quiet)
     tasks = [_capped(t, given["max_tokens"]) for t in _with_shots(tasks_of(given["suites"]), given["shots"])]
     run = start(output, model_of(model, given["backend"], given["base_url"]))
     asked, problems = _asked(tasks, _root(given["suites_root"]), given["limit"])
-    if not asked:
-        raise problems[0]
-    for problem in problems:
-        click.echo(f"left out: {problem}", err=True)
     model_ = _Opened(model, given, progress)
     for one in asked:
         try:
@@ -152,24 +180,42 @@ def run_command(model: str, output: Path, quiet: bool, as_json: bool, **given: A
                 raise
             problems.append(e)
             click.echo(f"left out: {e}", err=True)
-    show([run], given={}, as_json=as_json)
+    _show(run, given["store_root"], as_json=as_json)
     if problems:
         click.get_current_context().exit(1)
 
 
-def _asked(tasks: Sequence[Task], suites_root: Path | None, limit: int | None) -> tuple[list[Asked], list[TuluError]]:
-    """The tasks whose data is there, and what is wrong with the others."""
+def _show(run: Run, store_root: Path, *, as_json: bool) -> None:
+    """The run's report; without the audits that its checkpoint names where they do not fit, which is then said."""
     from tulu_data.errors import InputError
+
+    try:
+        show([run], given={"store_root": store_root}, as_json=as_json)
+    except InputError as e:
+        show([run], given={}, as_json=as_json)
+        click.echo(f"without clean scores: {e}", err=True)
+
+
+def _asked(tasks: Sequence[Task], suites_root: Path | None, limit: int | None) -> tuple[list[Asked], list[TuluError]]:
+    """The tasks that can be asked, and what is wrong with the data of others; what is left out is said.
+
+    A `TuluError` where none can be.
+    """
+    from tulu_data.errors import InputError, UsageError
     from tulu_data.evals.running import ask
 
     found: list[Asked] = []
-    problems: list[TuluError] = []
+    said: list[TuluError] = []
     for task in tasks:
         try:
             found.append(ask(task, suites_root=suites_root, limit=limit))
-        except InputError as e:
-            problems.append(e)
-    return found, problems
+        except (InputError, UsageError) as e:
+            said.append(e)
+    if not found:
+        raise said[0]
+    for problem in said:
+        click.echo(f"left out: {problem}", err=True)
+    return found, [problem for problem in said if isinstance(problem, InputError)]
 
 
 class _Opened:
@@ -192,7 +238,7 @@ class _Opened:
         from tulu_data.strict import validate
 
         given, own = self.given, Backend.model_fields
-        batch = int(given["batch"]) if given["batch"].isdigit() else given["batch"]
+        batch = given["batch"] if given["batch"] == "auto" else int(given["batch"])
         options = {"kind": given["backend"], "model": self.name, "batch": batch}
         options |= {"base_url": given["base_url"]} if given["base_url"] else {}
         args = dict(_pair(arg) for arg in given["args"])
@@ -270,3 +316,4 @@ def _root(given: str | None) -> Path | None:
 
 eval_command.add_command(report_command)
 eval_command.add_command(compare_command)
+eval_command.add_command(page_command)

@@ -71,6 +71,7 @@ def report(
         if facts.status == "scored":
             lines.append(_line(run, facts, _published(tasks.get(name), beside), audits))
     unscored = {name: facts.why or facts.status for name, facts in run.tasks.items() if facts.status != "scored"}
+    unscored |= _never(run)
     return Report(
         run.facts.model.name,
         str(run.folder),
@@ -80,6 +81,18 @@ def report(
         beside,
         tuple(notes),
     )
+
+
+def _never(run: Run) -> dict[str, str]:
+    """The tasks that nothing here scores, of collections whose others were all run."""
+    from tulu_data.evals.registry import COLLECTIONS, TASKS
+
+    found: dict[str, str] = {}
+    for members in COLLECTIONS.values():
+        never = {name: TASKS[name].unscored for name in members if TASKS[name].unscored}
+        if set(members) - set(never) <= set(run.tasks):
+            found |= never
+    return found
 
 
 def _check_beside(beside: str, tasks: Mapping[str, Task]) -> None:
@@ -113,7 +126,7 @@ def _line(run: Run, facts: TaskRun, published: Mapping[str, float], audits: Sequ
     if audits:
         try:
             adjusted = adjust(values, overlap_in(facts, values, audits))
-            notes += _said(adjusted)
+            notes += _said(adjusted, values.ids)
         except NotCovered:
             notes.append("not audited: no audit covers its suite")
     whole = aggregate(values)
@@ -129,9 +142,10 @@ def overlap_in(facts: TaskRun, values: Values, audits: Sequence[Used]) -> Overla
     return overlap_of(facts.suite, facts.digests.suite, values.ids, audits, whole=whole)
 
 
-def _said(adjusted: Adjusted) -> list[str]:
+def _said(adjusted: Adjusted, asked: Sequence[str]) -> list[str]:
     notes = list(adjusted.overlap.notes)
-    by_set = {name: len(found) for name, found in adjusted.overlap.by_set.items() if found}
+    counted = {name: len(found.intersection(asked)) for name, found in adjusted.overlap.by_set.items()}
+    by_set = {name: count for name, count in counted.items() if count}
     if by_set:
         notes.append("dirty by set: " + ", ".join(f"{name} {count:,}" for name, count in by_set.items()))
     if adjusted.unclear:
@@ -146,30 +160,32 @@ def _said(adjusted: Adjusted) -> list[str]:
 
 
 def _averages(lines: Sequence[Line], beside: str | None) -> list[Line]:
-    """The safety column and the paper's averages, of as many columns as there are."""
+    """The safety column and the paper's averages, of as many columns as there are, from two on."""
     from tulu_data.evals.registry import COLLECTIONS
 
     columns = {line.id: line for line in lines}
 
-    def mean(name: str, title: str, group: str, *more: Line | None) -> Line | None:
-        return _mean(name, title, group, [*(columns.get(task) for task in COLLECTIONS[name]), *more], beside)
+    def mean(name: str, title: str, group: str, *more: str) -> Line | None:
+        return _mean(name, title, group, {n: columns.get(n) for n in (*COLLECTIONS[name], *more)}, beside)
 
     safety = mean("safety", "Safety (average)", "safety")
-    dev, unseen = (
-        mean("tulu3-dev", "Tülu 3 dev average", "dev", safety),
-        mean("tulu3-unseen", "Tülu 3 unseen average", "unseen"),
-    )
+    if safety is not None:
+        columns["safety"] = safety
+    dev = mean("tulu3-dev", "Tülu 3 dev average", "dev", "safety")
+    unseen = mean("tulu3-unseen", "Tülu 3 unseen average", "unseen")
     return [line for line in (safety, dev, unseen) if line is not None]
 
 
-def _mean(name: str, title: str, group: str, wanted: Sequence[Line | None], beside: str | None) -> Line | None:
-    there = [line for line in wanted if line is not None]
-    if not there:
-        return None
+def _mean(name: str, title: str, group: str, wanted: Mapping[str, Line | None], beside: str | None) -> Line | None:
+    there = [line for line in wanted.values() if line is not None]
+    if len(there) < 2:
+        return None  # the column says it already
     notes = []
     whole = len(there) == len(wanted) and not any("columns" in n for line in there for n in line.notes)
     if not whole:
-        notes.append(f"{len(there)} of {len(wanted)} columns: not the paper's average")
+        lacks = ", ".join(n for n, line in wanted.items() if line is None) if len(there) > len(wanted) // 2 else ""
+        without = f", without {lacks}" if lacks else ""
+        notes.append(f"{len(there)} of {len(wanted)} columns{without}: not the paper's average")
     if odd := [line.id for line in there if _odd(line)]:
         notes.append(f"holds scores that are not the paper's: {', '.join(odd)}")
     clean = [line.clean for line in there if line.clean is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from tulu_data.commands.options import example, json_option, store_option
 if TYPE_CHECKING:
     from tulu_data.evals.adjusted import Trained, Used
     from tulu_data.evals.report import Report
-    from tulu_data.evals.results import Run
+    from tulu_data.evals.results import Model, Run
     from tulu_data.evals.task import Task
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -25,7 +26,9 @@ _audit = click.option(
     metavar="AUDIT",
     help="Audit of the training data, a folder or an id in the store [default: those the checkpoint names].",
 )
-_sets = click.option("--set", "sets", multiple=True, help="With --audit: a set that was trained on [default: all].")
+_sets = click.option(
+    "--set", "sets", multiple=True, metavar="NAME", help="With --audit: a set that was trained on [default: all]."
+)
 _after_drop = click.option(
     "--after-drop", is_flag=True, help="With --audit: the model was trained on what tulu drop left of the sets."
 )
@@ -44,7 +47,7 @@ _leave_out = click.option("--leave-out", multiple=True, metavar="TASK", help="A 
 @store_option
 @json_option
 def report_command(outputs: tuple[str, ...], as_json: bool, **given: Any) -> None:
-    """Show the scores of runs with their errors, and what is left of them without contaminated instances.
+    """Show scores, with and without contaminated instances.
 
     Several runs must have been asked and scored alike; --leave-out TASK where one was not.
     """
@@ -55,6 +58,34 @@ def report_command(outputs: tuple[str, ...], as_json: bool, **given: Any) -> Non
     show(runs, given=given, as_json=as_json)
 
 
+def show_run(folder: Path, store_root: Path, *, as_json: bool, n_rows: int | None = None) -> None:
+    """One run as `tulu show` prints it: its report and the first samples of each task."""
+    from tulu_data.evals.report import plain, report
+    from tulu_data.evals.results import open_run
+    from tulu_data.tables import print_json, printable
+
+    run = open_run(folder)
+    given = {"store_root": store_root}
+    if n_rows is None:
+        show([run], given=given, as_json=as_json)
+        return
+    samples = {task: run.samples(task).slice(0, n_rows).to_pylist() for task in run.tasks}
+    if as_json:
+        trained = _trained(run.facts.model, given)
+        print_json({"report": plain(report(run, {}, audits=trained.audits, notes=trained.notes)), "samples": samples})
+        return
+    show([run], given=given, as_json=False)
+    for task, listed in samples.items():
+        for sample in listed:
+            score = "not scored" if sample["score"] is None else f"{sample['score']:.2f}"
+            click.secho(printable(f"\n{task}  {sample['instance_id']}  {score}  {sample['reason']}"), bold=True)
+            for message in json.loads(sample["messages"]):
+                click.echo(printable(f"[{message['role']}] {message['content']}"))
+            for label in ("response", "extracted", "truth"):
+                if sample[label]:
+                    click.echo(printable(f"[{label}] {sample[label]}"))
+
+
 def show(runs: Sequence[Run], *, given: dict[str, Any], as_json: bool) -> None:
     """Prints reports of runs. given: the options of `tulu eval report`, as far as they are known."""
     from tulu_data.evals.report import markdown, notes_of, plain, report, table_of
@@ -63,7 +94,7 @@ def show(runs: Sequence[Run], *, given: dict[str, Any], as_json: bool) -> None:
     tasks = {t.id: t for t in tasks_of(())} if given.get("beside") else {}
     reports = []
     for run in runs:
-        trained = _trained(run.facts.model.name, given)
+        trained = _trained(run.facts.model, given)
         reports.append(report(run, tasks, audits=trained.audits, beside=given.get("beside"), notes=trained.notes))
     if as_json:
         print_json(plain(reports[0] if len(reports) == 1 else reports))
@@ -74,7 +105,10 @@ def show(runs: Sequence[Run], *, given: dict[str, Any], as_json: bool) -> None:
         if given.get("markdown"):
             click.echo(markdown(title, header, rows, notes_of(found)))
             continue
-        print_table(title, header, rows)
+        if not rows:
+            click.echo(f"{title}: nothing is scored yet")
+        else:
+            print_table(title, header, rows)
         if given.get("curve"):
             _print_curves(found)
         for note in notes_of(found):
@@ -102,13 +136,17 @@ def _print_curves(found: Report) -> None:
 @store_option
 @json_option
 def compare_command(a: Path, b: Path, as_json: bool, **given: Any) -> None:
-    """Hold run B against run A, instance by instance; on the instances clean for both too, where audits are known."""
+    """Hold run B against run A.
+
+    Instance by instance, so that what both share cancels; where audits are known, on the instances clean for both too.
+    Runs whose prompts, rules or decoding differ are refused.
+    """
     from tulu_data.evals.report import compare, differs, markdown, percents, plain
     from tulu_data.evals.results import open_run
     from tulu_data.tables import print_json, print_table
 
     runs = open_run(a), open_run(b)
-    trained = [_trained(run.facts.model.name, given) for run in runs]
+    trained = [_trained(run.facts.model, given) for run in runs]
     found = compare(*runs, leave_out=given["leave_out"], audits=(trained[0].audits, trained[1].audits))
     if as_json:
         print_json(plain(found))
@@ -136,7 +174,7 @@ def compare_command(a: Path, b: Path, as_json: bool, **given: Any) -> None:
         click.echo(note)
 
 
-def _trained(model: str, given: dict[str, Any]) -> Trained:
+def _trained(model: Model, given: dict[str, Any]) -> Trained:
     """The audits that are named, or else those that the checkpoint names."""
     from tulu_data.errors import UsageError
     from tulu_data.evals.adjusted import Trained, audits_of_checkpoint
@@ -146,9 +184,9 @@ def _trained(model: str, given: dict[str, Any]) -> Trained:
         return Trained(tuple(_used(given)), ())
     if given.get("sets") or given.get("after_drop"):
         raise UsageError("--set and --after-drop say what of an audit counts; name it with --audit")
-    if "store_root" not in given or not (Path(model) / "training.json").is_file():
+    if "store_root" not in given or model.folder is None:  # of a name on the hub nothing is on record
         return Trained((), ())
-    return audits_of_checkpoint(model, Store(given["store_root"]))
+    return audits_of_checkpoint(model.folder, Store(given["store_root"]))
 
 
 def _used(given: dict[str, Any]) -> Iterator[Used]:

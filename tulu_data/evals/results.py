@@ -69,12 +69,16 @@ class Digests(Strict):
 
 
 class Model(Strict):
-    """Who answered. identity: of the weights where they are in a folder, else of the name and the server."""
+    """Who answered. identity: of the weights where they are in a folder, else of the name and the server.
+
+    folder: where the weights lay, whole, for the record of what they were trained on.
+    """
 
     name: str
     identity: str
     backend: str
     base_url: str | None = None
+    folder: str | None = None
 
 
 class TaskRun(Strict):
@@ -223,13 +227,13 @@ def start(folder: str | Path, model: Model) -> Run:
     if not (folder / RUN_FILE).exists():
         return Run(folder, Facts(model=model))
     run = open_run(folder)
-    if run.facts.model != model:
-        known = run.facts.model
+    known = run.facts.model
+    if known.model_copy(update={"folder": model.folder}) != model:
         what = f"{known.name} by {known.backend}" + ("" if known.name != model.name else ", which has changed")
         raise UsageError(
             f"{folder}: holds results of {what}; choose another folder for {model.name} by {model.backend}"
         )
-    return run
+    return run if known == model else Run(folder, run.facts.model_copy(update={"model": model})).written()
 
 
 # ------------------------------------------------------------ identities
@@ -271,7 +275,8 @@ def model_of(name: str, backend: str, base_url: str | None = None) -> Model:
             h.update(canonical_json([path.name, size, sha256(ends).hexdigest()]))
     else:
         h.update(canonical_json([name, base_url]))
-    return Model(name=name, identity=h.hexdigest()[:32], backend=backend, base_url=base_url)
+    place = str(folder.resolve()) if folder.is_dir() else None
+    return Model(name=name, identity=h.hexdigest()[:32], backend=backend, base_url=base_url, folder=place)
 
 
 # ------------------------------------------------------------ what may be compared

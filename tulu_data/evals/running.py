@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from tulu_data.errors import InputError, StoreError, TuluError
+from tulu_data.errors import InputError, StoreError, TuluError, UsageError
 from tulu_data.evals import judging, scoring
 from tulu_data.evals.metrics import estimate
 from tulu_data.evals.results import Digests, Run, Status, TaskRun, digests_of
@@ -60,7 +60,12 @@ class Judges(NamedTuple):
 
 
 def ask(task: Task, *, suites_root: Path | None, limit: int | None = None) -> Asked:
-    """A task's items from its suite; `InputError` that says how to get the data where they cannot be read."""
+    """A task's items from its suite; `InputError` that says how to get the data where they cannot be read.
+
+    `UsageError` for a task that nothing here can score.
+    """
+    if task.unscored:
+        raise UsageError(f"task {task.id}: not scored: {task.unscored}")
     from tulu_data.suite_registry import find_suites
     from tulu_data.suites import records
 

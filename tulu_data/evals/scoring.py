@@ -102,7 +102,7 @@ def _number(response: str, truth: str) -> str | None:
 # (response, truth) → what a verifier takes for the answer. Only of checks that came to an end: these have no deadline.
 EXTRACTED: dict[str, Callable[[str, str], str | None]] = {
     "gsm8k": _number,
-    "choice": lambda response, truth: choice.chosen(response),
+    "choice": lambda response, truth: choice.chosen(response, choice.parse(truth).letters),
     "math": lambda response, truth: math_answer.answer_in(response),
     "math_flex": lambda response, truth: " | ".join(math_flex.answers_in(response)) or None,
     "deepmind_math": lambda response, truth: deepmind_math.answer_in(response),

@@ -71,6 +71,7 @@ class Task:
     `tulu_data.verifiers`, or None where a judge scores or options are weighed. shots: how many, for people; they are in
     the items. published: percent, by source (`card-2024-11`, `paper-v5`) and model. rules: what beside the prompts
     decides a score (extraction, regexes), in words; hashed with a run. note: what differs from the original, and why.
+    unscored: why it cannot be scored here at all, where that is so; then it is not asked.
     """
 
     id: str
@@ -87,3 +88,4 @@ class Task:
     rules: str = ""
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     note: str = ""
+    unscored: str = ""

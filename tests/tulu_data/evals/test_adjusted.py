@@ -262,7 +262,7 @@ def test_a_chain_of_checkpoints_brings_the_audits_of_all_its_stages(store, tmp_p
     found = audits_of_checkpoint(str(dpo), store)
     assert found.audits == (Used(first, None, "kept"), Used(second, None, "kept"))
     assert found.notes == (
-        f"mix@tv1-1: audit ta1-gone is not in {store.root}",
+        f"mix@tv1-1: audit ta1-gone is not in {store.root}; name its store with --store, or its folder with --audit",
         "mix@tv1-1: trained on without the check for decontamination (a test)",
         "org/base: what this base model was trained on is not on record",
     )

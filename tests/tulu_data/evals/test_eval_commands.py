@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,21 @@ def test_the_list_has_every_task_with_who_scores_it():
     assert "gsm8k" in tulu("list", "tulu3-dev").output
 
 
+def test_the_example_of_each_command_runs_as_printed(tmp_path, suites, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lm.Backend, "open", lambda backend: Adds())
+    suites.rename("evals")
+    monkeypatch.setenv("TULU_SUITES_ROOT", "evals")
+    for name in ("my-sft-scores", "my-dpo-scores"):
+        tulu("run", name, "--suite", "gsm8k", "-j", "1", "-q", "-o", name)
+    for name in ("list", "export", "run", "report", "compare", "page"):
+        last = tulu(name, "--help").output.strip().splitlines()[-1].strip()
+        assert last.startswith(f"Example: tulu eval {name}")
+        result = tulu(*shlex.split(last)[3:])
+        assert result.exit_code == 0
+        assert result.stdout.strip()
+
+
 def test_an_unknown_task_names_the_nearest(tmp_path, run):
     with pytest.raises(UsageError, match="'gsm8' is unknown; did you mean 'gsm8k'"):
         tulu("run", "tiny", "--suite", "gsm8", "-o", tmp_path / "out")
@@ -131,6 +147,15 @@ def test_one_task_without_data_does_not_keep_the_others_from_being_run(tmp_path,
     assert result.exit_code == 1
     assert result.stderr.startswith("left out: task math: ")
     assert open_run(tmp_path / "out").tasks["gsm8k"].score == 0.875
+
+
+def test_a_task_that_nobody_scores_is_left_out_and_no_error_beside_others(tmp_path, run):
+    result = run(Adds(), tmp_path / "out", "--suite", "ifeval_ood", "--suite", "gsm8k")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("left out: task ifeval_ood: not scored: the checkers of its 52 instructions")
+    assert set(open_run(tmp_path / "out").tasks) == {"gsm8k"}
+    with pytest.raises(UsageError, match="task ifeval_ood: not scored"):
+        run(Adds(), tmp_path / "alone", "--suite", "ifeval_ood")
 
 
 def test_without_a_judge_a_task_is_not_scored_and_the_run_goes_on(tmp_path, run):
@@ -205,6 +230,77 @@ def test_a_trained_checkpoint_names_its_audits_itself(tmp_path, suites, monkeypa
     said = tulu("report", "out").output
     assert "mix@tv1-1: audit ta1-gone is not in tulu-store" in said
     assert "org/base: what this base model was trained on is not on record" in said
+    monkeypatch.chdir(suites)  # a run knows where its checkpoint lies, whoever asks from where
+    assert "mix@tv1-1: audit ta1-gone is not in tulu-store" in tulu("report", "../out").output
+    (tmp_path / "model").rename(tmp_path / "moved")
+    said = tulu("report", "../out").output
+    assert f"{tmp_path / 'model'}: has no training.json; its training data is not on record" in said
+
+
+RECIPE = """
+name: sums
+seed: 1
+sources: {{chat: {{path: train.jsonl, license: odc-by}}}}
+decontaminate: {{suites: [gsm8k], suites_root: suites, policy: {policy}}}
+mix: {{chat: {{all: true}}}}
+"""
+TRAINING = """
+name: sums-sft
+stage: sft
+model: tiny-llama
+mixture: sums
+suites: [gsm8k]
+batch: 16
+epochs: 1
+max_length: 512
+place: {device: cpu}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("policy", "dirty"), [("none", ["g2", "g3"]), ("rows", [])])
+def test_what_a_checkpoint_was_trained_on_is_found_through_its_record(tmp_path, suites, monkeypatch, policy, dirty):
+    pytest.importorskip("torch", reason="PyTorch is missing: pip install 'tulu-data[train]'")
+    from tulu_data.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    long = " and ".join(f"{n} apples of kind {n}" for n in range(9))
+    sums = [{"id": f"g{n}", "question": f"What is {n} + {n}? {n} {long}", "answer": f"#### {2 * n}"} for n in range(8)]
+    (suites / "gsm8k.jsonl").write_text("".join(json.dumps(r) + "\n" for r in sums))
+    rows = [{"instruction": f"Say {w}.", "input": "", "output": f"{w}!"} for w in ("hello", "so", "yes", "no") * 8]
+    rows[5:5] = [{"instruction": sums[n]["question"], "input": "", "output": "x"} for n in (2, 3)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (tmp_path / "sums.yaml").write_text(RECIPE.format(policy=policy))
+    (tmp_path / "sft.yaml").write_text(TRAINING)
+    model = ("eval", "run", "sft/model", "--suite", "gsm8k", "--suites-root", "suites", "--max-tokens", "8")
+    for command in (
+        ("run", "sums.yaml", "-q"),
+        ("train", "sft", "sft.yaml", "-o", "sft", "-q"),
+        (*model, "--limit", "6", "-j", "1", "-q", "-o", "out"),
+    ):
+        with pytest.raises(SystemExit) as done:
+            main(command)
+        assert done.value.code == 0
+    (line,) = json.loads(tulu("report", "out", "--json").output)["lines"]
+    assert line["adjusted"]["overlap"]["dirty"] == dirty
+    assert (line["adjusted"]["clean"]["n"], line["adjusted"]["dirty"]["n"]) == (6 - len(dirty), len(dirty))
+    assert "n clean" in tulu("report", "out").output
+
+
+def test_tulu_show_prints_an_evaluation_and_its_first_samples(tmp_path, run):
+    from tulu_data.cli import cli
+
+    run(Adds(), tmp_path / "out", "--suite", "gsm8k")
+    shown = CliRunner().invoke(cli, ["show", str(tmp_path / "out")]).output
+    assert re.search(r"GSM8K \(8-shot, CoT\)\s+8\s+87\.5 ± 12\.5", shown)
+    shown = CliRunner().invoke(cli, ["show", str(tmp_path / "out"), "--rows", "1"]).output
+    assert "gsm8k  g0  1.00" in shown
+    assert shown.endswith("[response] So it is 0.\n[extracted] 0\n[truth] 0\n")
+    found = json.loads(CliRunner().invoke(cli, ["show", str(tmp_path / "out"), "--rows", "2", "--json"]).output)
+    assert [s["instance_id"] for s in found["samples"]["gsm8k"]] == ["g0", "g1"]
+    assert found["report"]["lines"][0]["estimate"]["n"] == 8
+    refused = CliRunner().invoke(cli, ["show", str(tmp_path / "out"), "--drops"]).exception
+    assert str(refused) == "--drops: does not apply to an evaluation; leave it out, or give it with an audit"
 
 
 def test_examples_of_another_file_are_another_prompt(tmp_path, run):
@@ -250,6 +346,8 @@ def test_a_server_is_asked_through_the_harness(tmp_path, serve, suites, monkeypa
         (("--references", "alpaca_eval"), "write it as TASK=FILE"),
         (("--judge-url", "http://x/v1"), "name the judge with --judge-model"),
         (("--arg", "device=cpu"), "write it as KEY=JSON"),
+        (("--batch", "many"), "--batch 'many': write a number from 1 on, or auto"),
+        (("--batch", "0"), "write a number from 1 on, or auto"),
     ],
 )
 def test_options_that_say_nothing_are_told(tmp_path, run, options, said):

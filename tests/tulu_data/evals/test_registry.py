@@ -1,6 +1,7 @@
 """The registry of tasks: what is in it, how it is found, and that its facts fit the suites'."""
 
 import importlib.metadata
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tulu_data.errors import InputError, UsageError
 from tulu_data.evals import registry
 from tulu_data.evals.registry import COLLECTIONS, TASKS, find_tasks
+from tulu_data.evals.running import ask
 from tulu_data.evals.task import Task
 from tulu_data.evals.tasks.published import AVERAGES, MODELS
 from tulu_data.evals.tasks.shots import WithShots
@@ -73,6 +75,26 @@ def test_tasks_with_examples_say_how_many():
     assert all(isinstance(TASKS[name].items, WithShots) for name in shots)
 
 
+DOCS = Path(__file__).parents[3] / "docs" / "evaluation.md"
+METRICS = {"mean": "mean", "macro": "macro", "mc2": "MC2", "pass_at_10": "pass@10 of 20", "win_rate": "win rate"}
+
+
+def test_the_table_of_the_docs_is_the_registry():
+    rows = re.findall(r"^\| (`.*?`) \| (.*?) \| (.*?) \| (\d+) \| (.*?) \|", DOCS.read_text(), re.MULTILINE)
+    listed = {name: row for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert set(listed) == set(TASKS)
+    for name, (_, scorer, metric, shots, answers) in listed.items():
+        task = TASKS[name]
+        assert int(shots) == task.shots
+        assert scorer.startswith("judge") == (task.judge is not None)
+        if task.unscored:
+            assert scorer == "nobody"
+            continue
+        assert metric.startswith(METRICS[task.metric])
+        if task.output == "generate" and task.decoding.samples == 1:
+            assert answers.startswith(f"{task.decoding.max_tokens:,}")
+
+
 def test_code_is_sampled_as_table_24_has_it():
     for name in ("humaneval", "humaneval_plus", "bigcodebench_hard"):
         task = TASKS[name]
@@ -122,7 +144,11 @@ def test_others_offer_tasks_through_entry_points(monkeypatch, target, name, prob
         registry.tasks.cache_clear()
 
 
-def test_ifeval_ood_refuses_in_one_line():
-    with pytest.raises(UsageError, match="checkers of its 52 instructions are not in this package") as refused:
-        TASKS["ifeval_ood"].items([])
-    assert "\n" not in str(refused.value)
+def test_ifeval_ood_refuses_in_one_line_before_its_data_is_read():
+    (unscored,) = (t for t in TASKS.values() if t.unscored)
+    for refuse in (lambda: unscored.items([]), lambda: ask(unscored, suites_root=Path("nowhere"))):
+        with pytest.raises(
+            UsageError, match=r"ifeval_ood.*: not scored: the checkers of its 52 instructions"
+        ) as refused:
+            refuse()
+        assert "\n" not in str(refused.value)

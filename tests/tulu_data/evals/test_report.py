@@ -100,7 +100,7 @@ def test_a_suite_that_no_audit_covers_is_a_note(tmp_path, audited):
 
 
 def test_what_keeps_a_score_from_being_the_papers_is_said(tmp_path):
-    safety = task("xstest", verifier=None, judge="safety")
+    safety, more = (task(name, verifier=None, judge="safety") for name in ("xstest", "harmbench"))
     judged = task("alpaca_eval", verifier=None, judge="alpaca_eval")
 
     def few(count):
@@ -113,14 +113,15 @@ def test_what_keeps_a_score_from_being_the_papers_is_said(tmp_path):
         yield [Response(i.id, 0, "Sure." if i.id != "i3" else "") for i in chosen]
 
     made = start(tmp_path / "b", model_of("tiny", "test"))
-    for one in (safety, judged):
+    for one in (safety, more, judged):
         judges = Judges(stub=True)
         made = evaluate(made, Asked(one, few(4), 4, "v1"), answers, harness="t", judges=judges, workers=1)
     said = notes_of(report(made, {}))
     assert "XSTEST: judge: stub" in said
     assert "alpaca_eval: not scored: no judge: give --judge-model and --judge-url" in said
-    assert "Safety (average): 1 of 6 columns: not the paper's average" in said
-    assert "Safety (average): holds scores that are not the paper's: xstest" in said
+    assert "Safety (average): 2 of 6 columns: not the paper's average" in said
+    assert "Safety (average): holds scores that are not the paper's: harmbench, xstest" in said
+    assert not any("dev average" in note for note in said)  # safety is its only column
 
 
 def test_an_average_of_some_columns_stands_beside_published_scores_of_the_same(tmp_path):
@@ -133,6 +134,17 @@ def test_an_average_of_some_columns_stands_beside_published_scores_of_the_same(t
         "paper-v5": pytest.approx((87.6 + 43.7) / 2),
     }
     assert dev.notes[0] == "2 of 12 columns: not the paper's average"
+
+
+def test_an_average_names_what_it_lacks_and_a_task_that_nobody_scores_is_told_where_the_others_were_run(tmp_path):
+    from tulu_data.evals.registry import COLLECTIONS, TASKS
+
+    names = [name for name in COLLECTIONS["tulu3-unseen"] if not TASKS[name].unscored]
+    found = report(run(tmp_path / "a", (), *(task(name) for name in names)), {})
+    said = notes_of(found)
+    assert "Tülu 3 unseen average: 6 of 7 columns, without ifeval_ood: not the paper's average" in said
+    assert said[-1].startswith("ifeval_ood: not scored: the checkers of its 52 instructions are not in this package")
+    assert not report(run(tmp_path / "b", (), *(task(name) for name in names[1:])), {}).unscored
 
 
 def test_the_dev_average_is_over_twelve_columns_of_which_safety_is_one(tmp_path):

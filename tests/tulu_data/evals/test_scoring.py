@@ -31,6 +31,7 @@ def test_a_verifier_scores_each_response_and_says_what_it_took_for_the_answer():
     ("verifier", "truth", "response", "extracted"),
     [
         ("choice", "B", "Therefore, the answer is (B).", "B"),
+        ("choice", "C of 4", "It is C, I believe", "C"),  # of four options I is none
         ("math", "2", r"So \boxed{2}", "2"),
         ("math_flex", "2", r"So $x = \boxed{2}$. Final Answer: The final answer is $2$. I hope it is correct.", "2"),
         ("deepmind_math", "3", "Therefore, the final answer is 3. I hope it is correct.", "3"),

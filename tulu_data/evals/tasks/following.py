@@ -43,12 +43,15 @@ IFEVAL = Task(
 )
 
 
+NO_CHECKERS = (
+    "the checkers of its 52 instructions are not in this package; offer a task of your own with them (entry point "
+    "tulu_data.evals)"
+)
+
+
 def ifeval_ood_items(records: Sequence[Record]) -> list[Item]:
-    """Nothing yet: `UsageError`, for the checks of its instructions are not in this package."""
-    raise UsageError(
-        "task 'ifeval_ood' cannot be scored: the checkers of its 52 instructions are not in this package; leave it "
-        "out, or offer a task of your own with them (entry point tulu_data.evals)"
-    )
+    """None: `UsageError`, for nothing here could check what they ask for."""
+    raise UsageError(f"task 'ifeval_ood': not scored: {NO_CHECKERS}")
 
 
 IFEVAL_OOD = Task(
@@ -61,8 +64,9 @@ IFEVAL_OOD = Task(
     decoding=Decoding(max_tokens=2_048),
     rules="Not scored here.",
     published=published("ifeval_ood"),
-    note="The checkers of its 52 instructions (Table 47) are not in this package: asking for its items is an error. "
+    note="The checkers of its 52 instructions (Table 47) are not in this package, so it is neither asked nor scored. "
     "The published ones need NLTK's data, a dictionary of syllables and a table of emoji.",
+    unscored=NO_CHECKERS,
 )
 
 # ------------------------------------------------------------ judges
