@@ -8,13 +8,19 @@ elsewhere `scaled_dot_product_attention` segment by segment.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from inspect import signature
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 NAME = "segments"
+KERNEL = "torch.nn.attention.varlen"
+NEEDED = ("scale", "window_size", "enable_gqa")  # of the kernel's arguments; torch 2.10's has none of them
 
 
 class Packed(NamedTuple):
@@ -39,13 +45,14 @@ class Packed(NamedTuple):
         }
 
 
-def packed(segments: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Packed:
+def packed(segments: Sequence[Sequence[int] | npt.NDArray[np.int32]], device: torch.device | str = "cpu") -> Packed:
     """Segments, one after another, in one row."""
     lengths = [len(s) for s in segments]
-    starts = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32, device=device)
-    tokens = torch.tensor([[t for s in segments for t in s]], device=device)
-    positions = torch.cat([torch.arange(n) for n in lengths])[None].to(device)
-    return Packed(tokens, positions, starts, max(lengths))
+    starts = np.cumsum([0, *lengths])
+    tokens = np.concatenate([np.asarray(s, np.int64) for s in segments])
+    positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
+    row, places, begins = (torch.from_numpy(a).to(device) for a in (tokens, positions, starts.astype(np.int32)))
+    return Packed(row[None], places[None], begins, max(lengths))
 
 
 def segments(
@@ -75,6 +82,8 @@ def segments(
     if beside := [name for name in ("softcap", "s_aux") if other.get(name) is not None]:
         raise ValueError(f"attention 'segments' has no {beside[0]}, which this model's layers ask for")
     if query.is_cuda and value.dtype in (torch.bfloat16, torch.float16):  # the kernel has no fp32
+        if dropout:
+            raise ValueError(f"attention 'segments' has no dropout in half precision on CUDA, and it is {dropout}")
         # Under autocast, rotary positions leave query and key in fp32.
         same = query.to(value.dtype), key.to(value.dtype), value
         return _varlen(*same, cu_seq_lens_q, longest, scaling), None
@@ -92,6 +101,22 @@ def segments(
         for a, b in pairwise(starts)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def varlen_problem() -> str | None:
+    """What keeps the kernel for half precision on CUDA from its work, in one line; None where nothing does.
+
+    To be asked before a training, for an older torch would fail in its first step.
+    """
+    if find_spec(KERNEL) is not None:
+        from torch.nn.attention.varlen import varlen_attn
+
+        if not (missing := [name for name in NEEDED if name not in signature(varlen_attn).parameters]):
+            return None
+        lacks = f"has no {', '.join(missing)}"
+    else:
+        lacks = "is not there"
+    return f"torch {torch.__version__}: its {KERNEL} {lacks}; pip install -U 'torch>=2.12', or set place.dtype=float32"
 
 
 def _varlen(

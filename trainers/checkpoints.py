@@ -16,17 +16,18 @@ from safetensors import SafetensorError
 
 from trainers import lora
 from trainers.engine import Engine
-from tulu_data.errors import InputError, StoreError, UsageError
+from tulu_data.errors import InputError, StoreError
 
 STATE_FILE, TENSORS_FILE = "state.json", "training.pt"
-KEPT = 2  # checkpoints
 
 
-def save(folder: Path, step: int, facts: Mapping[str, Any], engines: Mapping[str, Engine]) -> Path:
+def save(
+    folder: Path, step: int, facts: Mapping[str, Any], engines: Mapping[str, Engine], *, keep: int | None = 2
+) -> Path:
     """Writes `folder/step-N` whole or not at all: models, tokenizers, optimisers, random states, and `facts`.
 
-    engines: by the folder within the checkpoint that is theirs; "" is the checkpoint itself. All processes take part,
-    and the first one writes.
+    engines: by the folder within the checkpoint that is theirs; "" is the checkpoint itself. keep: how many checkpoints
+    stay, the newest; None: all. All processes take part, and the first one writes.
     """
     target, part = folder / f"step-{step:07d}", folder / f".step-{step:07d}.part"
     held = {name: (engine, engine.weights(), _optimizer_state(engine)) for name, engine in engines.items()}
@@ -48,18 +49,25 @@ def save(folder: Path, step: int, facts: Mapping[str, Any], engines: Mapping[str
             flush(folder, deep=False)
         except (OSError, RuntimeError, SafetensorError) as e:  # torch and safetensors have their own for a full disk
             raise StoreError(f"{target}: cannot be written: {_reason(e)}; make room and run it again") from None
-        for old in checkpoints(folder)[:-KEPT]:
+        for old in checkpoints(folder)[:-keep] if keep else ():
             shutil.rmtree(old, ignore_errors=True)
     ranks.wait()
     return target
 
 
-def load(checkpoint: Path, recipe: str, engines: Mapping[str, Engine]) -> dict[str, Any]:
-    """Goes on from a checkpoint; what was written of it. `UsageError` where another recipe or other data made it."""
+def state_of(checkpoint: Path) -> dict[str, Any]:
+    """What was written of a checkpoint; `InputError` where it cannot be read."""
     try:
-        state: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text())
-        if state.get("recipe") != recipe:
-            raise UsageError(f"{checkpoint}: belongs to another recipe or other data; choose another --output")
+        found: dict[str, Any] = json.loads((checkpoint / STATE_FILE).read_text())
+    except (OSError, ValueError) as e:
+        raise _unreadable(checkpoint, e) from None
+    return found
+
+
+def load(checkpoint: Path, engines: Mapping[str, Engine]) -> dict[str, Any]:
+    """Goes on from a checkpoint; what was written of it. `InputError` where it cannot be read."""
+    state = state_of(checkpoint)
+    try:
         for name, engine in engines.items():
             # Mapped: all processes open the optimiser's state, and the first one alone reads it.
             tensors = torch.load(checkpoint / name / TENSORS_FILE, map_location="cpu", weights_only=True, mmap=True)
@@ -71,9 +79,7 @@ def load(checkpoint: Path, recipe: str, engines: Mapping[str, Engine]) -> dict[s
     except torch.distributed.DistError:  # another process is gone, and the checkpoint is well
         raise
     except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError, EOFError, SafetensorError) as e:
-        raise InputError(
-            f"{checkpoint}: cannot be read ({_reason(e)}); remove it to go on from the one before"
-        ) from None
+        raise _unreadable(checkpoint, e) from None
     return state
 
 
@@ -82,20 +88,36 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*") if (p / STATE_FILE).is_file())
 
 
-def export(engine: Engine, folder: Path, weights: Mapping[str, torch.Tensor]) -> None:
+def export(engine: Engine, folder: Path, weights: Mapping[str, torch.Tensor], *, dtype: str | None = None) -> None:
     """A plain Hugging Face checkpoint, the chat template in its tokenizer, without this package's attention.
 
-    weights: the engine's, whole; what LoRA learnt is added to what it stands beside.
+    weights: the engine's, whole; what LoRA learnt is added to what it stands beside. dtype: to be written in; else as
+    they are.
     """
     model = engine.model
     used = model.config._attn_implementation
     model.config._attn_implementation = "sdpa"
     plain = lora.merged(model, weights) if lora.there(model) else dict(weights)
     try:
-        model.save_pretrained(folder, state_dict=plain)
+        if dtype is None:
+            model.save_pretrained(folder, state_dict=plain)
+        else:
+            model.save_pretrained(folder, state_dict=_cast(plain, getattr(torch, dtype)))
+            held, model.config.dtype = model.config.dtype, dtype  # it has told that of the model in training
+            model.config.save_pretrained(folder)
+            model.config.dtype = held
     finally:
         model.config._attn_implementation = used
     engine.tokenizer.save_pretrained(folder)
+
+
+def _cast(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Weights in another dtype, in the host's memory; those that are tied stay one."""
+    done: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    for tensor in weights.values():
+        kept = dtype if tensor.is_floating_point() else tensor.dtype
+        done.setdefault((tensor.data_ptr(), tensor.shape), tensor.to("cpu", kept))
+    return {name: done[tensor.data_ptr(), tensor.shape] for name, tensor in weights.items()}
 
 
 def weights_digest(weights: Mapping[str, torch.Tensor]) -> str:
@@ -144,6 +166,10 @@ def _weights(checkpoint: Path, engine: Engine) -> dict[str, torch.Tensor]:
     if not engine.ranks.first:
         return {}
     return type(engine.model).from_pretrained(checkpoint, dtype=torch.float32).state_dict()  # type: ignore[no-any-return]
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> InputError:
+    return InputError(f"{checkpoint}: cannot be read ({_reason(error)}); remove it to go on from the one before")
 
 
 def _reason(error: Exception) -> str:

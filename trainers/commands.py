@@ -16,9 +16,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 STAGES = {"sft": "trainers.sft", "dpo": "trainers.dpo", "reward": "trainers.reward", "rlvr": "trainers.rlvr"}
 GIB = 2**30
+LAST = {"losses": "loss", "accuracies": "accuracy", "rewards": "reward", "passed": "passed"}  # what a training tells
 
 
-@click.group(epilog=example("tulu train --help"))
+@click.group(epilog=example("tulu train check quickstart-sft --help"))
 def train_command() -> None:
     """Train a model on a mixture that was decontaminated."""
 
@@ -38,7 +39,8 @@ def _options(command: F) -> F:
 
 def _output(command: F) -> F:
     kind = click.Path(file_okay=False, path_type=Path)
-    return click.option("-o", "--output", required=True, type=kind, help="Folder of the run.")(command)
+    until = click.option("--until", type=click.IntRange(min=1), help="Stop after this step, with a checkpoint.")
+    return until(click.option("-o", "--output", required=True, type=kind, help="Folder of the run.")(command))
 
 
 @train_command.command("sft", epilog=example("tulu train sft my-sft.yaml -o my-sft --set epochs=1"))
@@ -93,6 +95,7 @@ def check_command(rows: int, devices: int, **options: Any) -> None:
 
     trainer, recipe = _load(None, options)
     progress = for_stderr(quiet=options["quiet"])
+    recipe = _here(recipe, devices)
     prepared = trainer.prepare(recipe, Store(options["store_root"]), allow=options["allow"], progress=progress)
     memory = _memory(prepared, recipe, devices)
     told = {
@@ -123,6 +126,21 @@ def check_command(rows: int, devices: int, **options: Any) -> None:
             click.echo(_coloured(tokenizer, side))
 
 
+def _here(recipe: Any, devices: int) -> Any:
+    """The recipe as this machine can look at it: on the CPU where it has no GPU, and in one process."""
+    import torch
+
+    from trainers.preparing import split
+
+    if recipe.place.device == "cuda" and not torch.cuda.is_available():
+        click.echo("no GPU here: looked at on the CPU", err=True)
+        recipe = recipe.model_copy(update={"place": recipe.place.model_copy(update={"device": "cpu"})})
+    if recipe.stage == "rlvr":
+        return recipe
+    split(recipe, devices)
+    return recipe.model_copy(update={"micro_batch": None, "accumulation": None})
+
+
 def _memory(prepared: Any, recipe: Any, devices: int) -> dict[str, int]:
     """Bytes on each device, and what it has."""
     from trainers import memory
@@ -145,18 +163,24 @@ def _train(stage: str, options: Mapping[str, Any]) -> None:
     progress = for_stderr(quiet=options["quiet"] or not ranks.first())
     with writing(options["output"], "--output"):
         trained = trainer.train(
-            recipe, Store(options["store_root"]), options["output"], allow=options["allow"], progress=progress
+            recipe,
+            Store(options["store_root"]),
+            options["output"],
+            allow=options["allow"],
+            progress=progress,
+            until=options["until"],
         )
     ranks.leave()
     if not ranks.first():
         return
-    loss = trained.losses[-1] if trained.losses else None  # none where all steps were taken before
-    told = {"model": str(trained.model), "steps": trained.steps, "loss": loss}
+    last = {LAST[k]: getattr(trained, k)[-1:] for k in LAST if hasattr(trained, k)}
+    values = {k: v[0] if v else None for k, v in last.items()}  # none where all steps were taken before
     if options["as_json"]:
-        print_json(told)
+        print_json({"model": str(trained.model), "steps": trained.steps, **values})
         return
-    shown = "-" if loss is None else f"{loss:.4f}"
-    print_table(recipe.name, ["steps", "loss of the last", "model"], [(trained.steps, shown, told["model"])])
+    shown = ["-" if v is None else f"{v:.4f}" for v in values.values()]
+    header = ["steps", *(f"{k} of the last" for k in values), "model"]
+    print_table(recipe.name, header, [(trained.steps, *shown, str(trained.model))])
 
 
 def _load(stage: str | None, options: Mapping[str, Any]) -> tuple[Any, Any]:

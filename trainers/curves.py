@@ -53,6 +53,7 @@ METRICS = {
     "value_clip_fraction": Metric("Value clip fraction", "share of tokens whose value was clipped"),
     "value_grad_norm": Metric("Gradient norm, value model", "before clipping"),
     "clip_fraction": Metric("Clip fraction", "share of tokens whose ratio was clipped"),
+    "kl_penalty": Metric("KL in the loss", "nats for each token, mean over the updates"),
     "approx_kl": Metric("Approximate KL", "nats for each token, from the sampling policy"),
     "grad_norm": Metric("Gradient norm", "before clipping"),
     "learning_rate": Metric("Learning rate", "of the step"),

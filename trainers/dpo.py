@@ -16,11 +16,12 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainers import lora, preparing
 from trainers import loss as losses
 from trainers.attention import packed
+from trainers.chat import in_loss
 from trainers.checkpoints import flush, weights_digest
 from trainers.engine import Added, Engine, Optimiser
 from trainers.looping import Told, alone, loop, told
@@ -51,6 +52,13 @@ class Recipe(Training):
     gamma: float = Field(default=1.0, description="simpo: the margin")
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     optimiser: Optimiser = Optimiser(learning_rate=5e-7, warmup=0.1)
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> Recipe:
+        strange, whose = ("label_smoothing", "dpo_norm and dpo") if self.loss == "simpo" else ("gamma", "simpo")
+        if strange in self.model_fields_set:
+            raise ValueError(f"{strange}: is a setting of {whose}, and loss is {self.loss}; leave it out")
+        return self
 
 
 Prepared = preparing.Prepared[Recipe, Pairs]
@@ -93,7 +101,7 @@ def sums_of(engine: Engine, pairs: Sequence[Pair]) -> Sums:
     """The pairs in one packed row: chosen, rejected, chosen, …"""
     sides = [side for pair in pairs for side in pair]
     row = packed([s.tokens for s in sides], engine.device)
-    trainable = torch.tensor([t and i > 0 for s in sides for i, t in enumerate(s.trainable)], device=engine.device)
+    trainable = torch.from_numpy(in_loss(sides)).to(engine.device)
     hidden = engine.model.base_model(**row.arguments).last_hidden_state[0]
     nll = losses.token_nll(hidden, engine.model.get_output_embeddings().weight, row.tokens[0], trainable)
     sums = -losses.segment_sums(nll, trainable, row.starts)
@@ -157,7 +165,7 @@ def pairs_digest(pairs: Sequence[Pair]) -> str:
     h = sha256()
     for side in (side for pair in pairs for side in pair):
         h.update(len(side.tokens).to_bytes(8))
-        h.update(np.asarray(side.tokens, np.int64).tobytes() + np.asarray(side.trainable, np.bool_).tobytes())
+        h.update(side.tokens.astype(np.int64).tobytes() + side.trainable.tobytes())
     return h.hexdigest()
 
 
@@ -208,7 +216,7 @@ def train(
     """Trains, from the newest checkpoint in `output` where there is one; see `sft.train`."""
     progress = progress or Silent()
     prepared = prepare(recipe, store, allow=allow, progress=progress)
-    with alone(output, prepared.engine.ranks):
+    with alone(output, prepared):
         reference = reference_of(prepared, output, progress=progress)
 
         def take(step: int) -> Told:

@@ -66,6 +66,7 @@ class Engine(Host):
             (renamed or model.gradient_checkpointing_enable)({"use_reentrant": False})
         super().__init__(model, place)
         self.tokenizer, self.settings, self.total = tokenizer, settings, total
+        self.updates = 0  # made by this process
         self.model.train()
         self.optimizer = torch.optim.AdamW(
             self.parameters(),
@@ -106,6 +107,7 @@ class Engine(Host):
         rate = learning_rate(number, self.total, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        self.updates += 1
         with self.within_memory():  # the first step makes AdamW's moments
             self.optimizer.step()
         return Stepped(sums.pop("loss"), norm, rate, sums)

@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from trainers import dpo, gate, reward, rlvr, sft
-from trainers.opening import resolve
+from trainers.opening import config_of, limit_of, padding_of, resolve, tokenizer_of
 from trainers.preparing import split
 from tulu_data import pipeline
 from tulu_data import recipe as recipes
-from tulu_data.errors import GateError, InputError, RecipeError, StoreError, UsageError, nearest
+from tulu_data.errors import GateError, RecipeError, StoreError, UsageError, nearest
 from tulu_data.progress import Progress
 from tulu_data.recipe import BUNDLED, CLEAN, set_key
 from tulu_data.store import Store, Version
@@ -223,10 +223,15 @@ def check(loaded: Loaded, store: Store, *, processes: int, allow: str | None, pr
             split(recipe, processes)
         models.append(models[stage.starts["model"]] if "model" in stage.starts else recipe.model)
         longest = recipe.longest if recipe.stage == "rlvr" else recipe.max_length
-        positions = _positions(models[-1])
-        if positions is not None and longest > positions:
+        limit = limit_of(config_of(models[-1]))
+        if limit is not None and longest > limit.tokens:
             what = "max_prompt_length + response_length" if recipe.stage == "rlvr" else "max_length"
-            raise RecipeError(f"{at}: {what} is {longest:,}, and the model has {positions:,} positions; lower it")
+            raise RecipeError(f"{at}: {what} is {longest:,}, and {limit.why}; lower it")
+        if recipe.stage in ("reward", "rlvr"):
+            try:
+                padding_of(tokenizer_of(models[-1]), models[-1])
+            except UsageError as e:
+                raise RecipeError(f"{at}: {e}") from None
     return [pipeline.run(each, store, dry_run=True) for each in loaded.data]
 
 
@@ -270,16 +275,3 @@ def check_version(at: str, recipe: Any, version: Version) -> None:
     if there < takes:
         what = "episodes" if rlvr else f"epochs × rows of {version.ref}"
         raise RecipeError(f"{at}.batch: a step takes {takes:,}, and {what} are {there:,}; lower it")
-
-
-def _positions(model: str) -> int | None:
-    """The most tokens that a model takes; `InputError` where there is no such model."""
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(model)
-    except (OSError, ValueError, KeyError) as e:
-        reason = str(e).strip().splitlines()[0]
-        raise InputError(f"model {model}: cannot be opened ({reason}); name a folder or a cached model") from None
-    positions: int | None = getattr(config, "max_position_embeddings", None)
-    return positions

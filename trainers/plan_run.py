@@ -2,8 +2,8 @@
 
 Data comes first, all of it, then the gate for every stage, so that nothing is trained in vain; then the stages are
 trained in turn. A stage's folder carries the hash of its settings, its data and the models that it starts from, as a
-version's does. So a finished stage is skipped, one that was stopped goes on, and one of which anything changed is
-trained beside what there was, which stays.
+version's does. So a finished stage is skipped, one that was stopped goes on, and one of which anything changed
+that decides what comes out is trained beside what there was, which stays.
 """
 
 from __future__ import annotations

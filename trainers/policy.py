@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -129,8 +130,9 @@ def values_of(host: Host, rollouts: Sequence[Rollout]) -> torch.Tensor:
     row = packed([r.prompt + r.completion for r in rollouts], host.device)
     hidden = host.model.base_model(**row.arguments).last_hidden_state[0]
     before = answered(rollouts, host.device)[1:].nonzero().squeeze(1)
-    values: torch.Tensor = hidden[before] @ host.model.score.weight.T
-    return values.float().squeeze(1)
+    with torch.autocast(host.device.type, enabled=False):  # half a precision would move values in steps of the clip
+        values: torch.Tensor = hidden[before].float() @ host.model.score.weight.float().T
+    return values.squeeze(1)
 
 
 def of_all(
@@ -154,8 +156,8 @@ def passes(count: int, step: int, settings: Updating) -> Iterator[list[int]]:
         chosen = list(range(count))
         if settings.minibatches > 1:
             chosen = order(count, settings.seed, step * settings.updates + i).tolist()
-        size = -(-count // settings.minibatches)
-        yield from (sorted(chosen[a : a + size]) for a in range(0, count, size))
+        ends = [count * k // settings.minibatches for k in range(settings.minibatches + 1)]
+        yield from (sorted(chosen[a:b]) for a, b in pairwise(ends) if a < b)
 
 
 def ppo(models: Models, answers: Answers, step: int, settings: Updating) -> dict[str, float]:
@@ -185,13 +187,14 @@ def ppo(models: Models, answers: Answers, step: int, settings: Updating) -> dict
         policies.append(models.policy.step(step, policy_rows(models.policy, fixed, chosen, settings)))
         critics.append(models.value.step(step, value_rows(models.value, fixed, chosen, settings)))
     error = (returns - values)[mask]
+    kl = {} if models.reference is None else {"kl": float((old - reference)[mask].mean())}
     return {
         **summed(policies),
+        **kl,
         "value_loss": summed(critics)["loss"],
         "value_clip_fraction": summed(critics)["value_clip_fraction"],
         "value_grad_norm": critics[-1].grad_norm,
         "explained_variance": 1 - float(error.var(correction=0) / returns[mask].var(correction=0).clamp(min=1e-8)),
-        "kl": float((old - reference)[mask].mean()),
         "sampler_gap": gap(rollouts, before),
     }
 
@@ -261,7 +264,8 @@ def grpo(models: Models, answers: Answers, step: int, settings: Updating) -> dic
         for chosen in passes(len(rollouts), step, settings)
     ]
     idle = float((advantages == 0).all(1).float().mean())
-    return {**summed(done), "idle_groups": idle, "sampler_gap": gap(rollouts, before)}
+    kl = {} if reference is None else {"kl": float((fixed.old - reference)[padded(before).mask].mean())}
+    return {**summed(done), **kl, "idle_groups": idle, "sampler_gap": gap(rollouts, before)}
 
 
 class Grouped(NamedTuple):
@@ -292,7 +296,7 @@ def grouped_rows(
         difference = (others[1] - logps) * mask
         kl = (difference.exp() - difference - 1) * mask  # k3; arXiv 2402.03300 eq. 4
         per_answer = kl.sum(1) / mask.sum(1) if settings.normalisation == "sequence" else kl.sum(1)
-        told = {**measures(policy, share), "kl": kl.detach().sum() / tokens}
+        told = {**measures(policy, share), "kl_penalty": kl.detach().sum() / tokens}
         return Added(policy.loss + settings.beta * per_answer.sum() / how["over"], told)
 
     return [partial(added, held) for held in rows_of(fixed.rollouts, chosen, settings.capacity)]

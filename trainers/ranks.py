@@ -15,7 +15,7 @@ import torch
 from torch import distributed
 
 T = TypeVar("T")
-TIMEOUT = timedelta(hours=2)  # one process tokenizes, samples or verifies while the others wait
+TIMEOUT = timedelta(days=1)  # one process makes data, samples or verifies while the others wait; torchrun ends all
 
 
 class Ranks(NamedTuple):
@@ -70,14 +70,13 @@ class Ranks(NamedTuple):
 
 def here(*, cuda: bool) -> Ranks:
     """This process among those that were started with it; they are made known to each other at the first call."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if world() == 1:
         return Ranks(0, 1)
     if not distributed.is_initialized():
         if cuda:
             torch.cuda.set_device(local())
         distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
-    return Ranks(distributed.get_rank(), size)
+    return Ranks(distributed.get_rank(), world())
 
 
 def local() -> int:
@@ -87,7 +86,12 @@ def local() -> int:
 
 def first() -> bool:
     """This process writes; asked before processes know each other."""
-    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0
+    return world() == 1 or int(os.environ.get("RANK", "0")) == 0
+
+
+def world() -> int:
+    """How many processes there are in all."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def beside() -> int:

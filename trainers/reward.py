@@ -21,10 +21,10 @@ from trainers.chat import Example
 from trainers.engine import Added, Engine, Optimiser
 from trainers.looping import Told, alone, loop, told
 from trainers.loss import bradley_terry
-from trainers.opening import Opened, open_model
+from trainers.opening import Opened, config_of, open_model, padding_of
 from trainers.pairs import Pair, Pairs, pairs_of
 from trainers.preparing import Training
-from tulu_data.errors import UsageError
+from tulu_data.errors import InputError
 from tulu_data.progress import Progress, Silent
 from tulu_data.store import Store
 
@@ -57,32 +57,33 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
         recipe,
         store,
         partial(open_scorer, recipe.model, longest=recipe.max_length),
-        partial(pairs_of, max_length=recipe.max_length, progress=progress),
+        partial(pairs_of, max_length=recipe.max_length, ends=True, progress=progress),
         allow=allow,
         progress=progress,
     )
 
 
-def open_scorer(name: str, *, longest: int) -> Opened:
+def open_scorer(name: str, *, longest: int, drawn: bool = True) -> Opened:
     """A model with a score in place of its words.
 
     A head that a language model has not is drawn with a standard deviation of 1/√(size + 1), as the released code has
-    it; a reward model keeps its own.
+    it, or is an `InputError` where it shall not be `drawn`; a reward model keeps its own.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
+    classified = any("SequenceClassification" in a for a in config_of(name).architectures or ())
+    if not (classified or drawn):
+        raise InputError(f"reward_model {name}: has no score head; train it with: tulu train reward")
+    head = None if classified else "score"
     said = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it would report the head that is drawn here
     try:
-        opened = open_model(name, longest=longest, kind=AutoModelForSequenceClassification, num_labels=1)
+        opened = open_model(name, longest=longest, kind=AutoModelForSequenceClassification, labels=1, drawn=head)
     finally:
         logging.set_verbosity(said)
     model = opened.model
-    if opened.tokenizer.pad_token_id == opened.tokenizer.eos_token_id:  # then transformers reads one token earlier
-        raise UsageError(f"model {name}: its padding token is its end-of-sequence token; give it one of its own")
-    model.config.pad_token_id = opened.tokenizer.pad_token_id
-    classified = any("SequenceClassification" in a for a in AutoConfig.from_pretrained(name).architectures or ())
+    model.config.pad_token_id = padding_of(opened.tokenizer, name)
     if not classified and ranks.first():
         torch.nn.init.normal_(model.score.weight, std=(model.config.hidden_size + 1) ** -0.5)
     return opened
@@ -129,6 +130,6 @@ def train(
         pairs = [prepared.examples.kept[i] for i in prepared.steps.examples(step)]
         return told(sum(p.tokens for p in pairs), prepared.engine.step(step, micro_batches(prepared, pairs)))
 
-    with alone(output, prepared.engine.ranks):
+    with alone(output, prepared):
         looped = loop(prepared, output, take, progress=progress, until=until)
     return Trained(looped.model, looped.steps, looped.series("loss"), looped.series("accuracy"))

@@ -17,19 +17,18 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trainers import gate, lora, ranks, trackers
+from trainers import gate, lora, ranks
 from trainers.chat import prompt_tokens
 from trainers.checkpoints import weights_digest
 from trainers.engine import Engine, Optimiser
-from trainers.host import Host, Place
+from trainers.host import Host
 from trainers.looping import Told, alone, loop
-from trainers.lora import Lora
 from trainers.opening import Opened, open_model
 from trainers.packing import Steps
 from trainers.policy import Answers, Models, Updating, update
-from trainers.preparing import digest_of
+from trainers.preparing import Run, data_of, digest_of, tell_what_is_left_out
 from trainers.reward import open_scorer
 from trainers.rollout import Rollout
 from trainers.samplers import Sampler, Sampling, open_sampler
@@ -41,38 +40,37 @@ from tulu_data.verifiers.registry import parsed
 from tulu_data.verifiers.verdict import Verdict
 
 SHOWN = 4  # answers of a step that are kept to be read
+LOST = 3  # steps without a verified answer, after which a training stops
 OWN = {  # settings that mean something to one algorithm only
     "ppo": ("reward_model", "gamma", "lam", "value_clip", "value_weight", "value_optimiser"),
     "grpo": ("advantage", "normalisation"),
 }
 
 
-class Recipe(Updating):
+class Recipe(Updating, Run):
     """A training on prompts whose answers can be verified."""
 
-    name: str
     stage: Literal["rlvr"]
-    model: str = Field(description="folder, or name in the hub's cache")
     reward_model: str | None = Field(default=None, description="ppo: what the value model starts from")
-    mixture: str = Field(description="name, or name@version, of rlvr rows in the store")
-    suites: list[str] = Field(default_factory=list, description="that the mixture must have been audited against")
-    source: str = Field(default="", description="where the numbers are from")
     batch: int = Field(default=224, ge=1, description="prompts of a step")
     samples: int = Field(default=1, ge=1, description="answers to a prompt; grpo needs several")
     episodes: int = Field(default=100_000, ge=1, description="answers in all")
     reward: float = Field(default=10.0, description="of a right answer")
     no_end: float = Field(default=-10.0, description="reward in place of it where the answer does not end")
     sampler: Sampling = Sampling()
-    lora: Lora | None = None
     optimiser: Optimiser = Optimiser(learning_rate=3e-7, warmup=0.0, max_grad_norm=1.0)
-    place: Place = Place()
-    track: list[str] = Field(default_factory=list, description="tensorboard, wandb, trackio: who is told besides")
-    save_every: int = Field(default=50, ge=1, description="steps")
+    save_every: int = Field(default=10, ge=1, description="steps between checkpoints")
+
+    @field_validator("value_optimiser", mode="before")
+    @classmethod
+    def _rest_is_the_policys(cls, given: Any, info: ValidationInfo) -> Any:
+        own = info.data.get("optimiser", cls.model_fields["optimiser"].default)
+        return {**own.model_dump(), **given} if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _one_algorithm(self) -> Recipe:
         other = "grpo" if self.algorithm == "ppo" else "ppo"
-        if strange := [name for name in OWN[other] if name in self.model_fields_set]:
+        if strange := [n for n in OWN[other] if n in self.model_fields_set and getattr(self, n) is not None]:
             raise ValueError(f"{strange[0]}: is a setting of {other}, and algorithm is {self.algorithm}; leave it out")
         if self.algorithm == "ppo" and self.reward_model is None:
             raise ValueError("reward_model: ppo's value model starts from one; train it with: tulu train reward")
@@ -108,11 +106,12 @@ class Prompts(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What a training came to. passed: by step, the share of verified answers that were right."""
+    """What a training came to, by step. passed: the share of answers that came to their end and were right."""
 
     model: Path
     steps: int
     losses: list[float]
+    rewards: list[float]
     passed: list[float]
 
 
@@ -146,9 +145,7 @@ class Prepared:
 
 def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress: Progress | None = None) -> Prepared:
     """Opens the data and the models; errors as in `sft.prepare`, and for a verifier or truth that is unknown."""
-    trackers.check(recipe.track)
-    version = store.open(recipe.mixture)
-    cleared = gate.clear(version, recipe.suites, store, allow=allow, progress=progress)
+    version, cleared = data_of(recipe, store, allow=allow, progress=progress)
     torch.manual_seed(recipe.seed)
     opened = open_model(recipe.model, longest=recipe.longest)
     tokenizer = opened.tokenizer
@@ -157,6 +154,7 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
             f"model {recipe.model}: its padding token is its end-of-sequence token; give it one of its own"
         )
     prompts = prompts_of(version, tokenizer, longest=recipe.max_prompt_length)
+    tell_what_is_left_out(prompts.counts(), progress)
     count, size = recipe.episodes // (recipe.batch * recipe.samples), len(prompts.kept)
     if not count:
         raise UsageError(
@@ -285,12 +283,13 @@ def reward_of(recipe: Recipe, rollout: Rollout, verdict: Verdict) -> float | Non
 def told_of(
     rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], rewards: Sequence[float | None]
 ) -> dict[str, float]:
-    """A step's measures: reward, share right among those verified, share that ended, that could not be verified, …"""
+    """A step's measures: reward; the shares that ended and are right, that ended, that were not verified; length."""
     valid = [v for v in verdicts if v.valid]
     known = [r for r in rewards if r is not None]
+    right = sum(r.stopped and v.right for r, v in zip(rollouts, verdicts, strict=True))
     return {
         "reward": sum(known) / max(1, len(known)),
-        "passed": sum(v.right for v in valid) / max(1, len(valid)),
+        "passed": right / max(1, len(known)),
         "stopped": sum(r.stopped for r in rollouts) / len(rollouts),
         "invalid": 1 - len(valid) / len(verdicts),
         "response_tokens": sum(len(r.completion) for r in rollouts) / len(rollouts),
@@ -317,6 +316,20 @@ def shown(prepared: Prepared, step: int, found: Judged) -> list[dict[str, Any]]:
     ]
 
 
+class Unverified:
+    """Steps in a row of whose answers none could be verified: they train nothing, and something is wrong."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def note(self, step: int, found: Judged) -> None:
+        """`TuluError` after `LOST` such steps, with what a verifier said."""
+        self.steps = self.steps + 1 if all(reward is None for reward in found.answers.rewards) else 0
+        if self.steps == LOST:
+            reason = next((v.reason for v in found.verdicts if not v.valid), "")
+            raise TuluError(f"step {step}: no answer of {LOST} steps in a row could be verified ({reason})")
+
+
 # ------------------------------------------------------------ the loop
 
 
@@ -337,13 +350,15 @@ def train(
     progress = progress or Silent()
     prepared = prepare(recipe, store, allow=allow, progress=progress)
     workers = max(1, (os.cpu_count() or 1) // ranks.beside())
-    with alone(output, prepared.engine.ranks), closing(sampler_of(prepared)) as sampler, VerifierPool(workers) as pool:
+    unverified = Unverified()
+    with alone(output, prepared), closing(sampler_of(prepared)) as sampler, VerifierPool(workers) as pool:
 
         def take(step: int) -> Told:
             found = judged(prepared, step, sampler, pool)
             tokens = sum(len(r.prompt) + len(r.completion) for r in found.answers.rollouts)
+            unverified.note(step, found)
             moved = move(prepared.models, found.answers, step, recipe)
             return Told(tokens, {**moved, **found.told}, shown(prepared, step, found))
 
         looped = loop(prepared, output, take, progress=progress, until=until)
-    return Trained(looped.model, looped.steps, looped.series("loss"), looped.series("passed"))
+    return Trained(looped.model, looped.steps, looped.series("loss"), looped.series("reward"), looped.series("passed"))

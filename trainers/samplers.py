@@ -16,10 +16,12 @@ from typing import Any, Literal, Protocol, Self
 import torch
 from pydantic import Field, model_validator
 
-from trainers.rollout import Rollout, check, choose, in_batches, left_padded, rollout, sample, sampling
+from trainers.rollout import Rollout, choose, in_batches, left_padded, rollout, sample, sampling
+from trainers.rollout import check as check_asked
 from tulu_data.strict import Strict
 
-HELD = ("model", "weight_transfer_config", "logprobs_mode")  # of `vllm.LLM`'s arguments: trainers/vllm_sampler.py's own
+HELD = ("model", "weight_transfer_config", "logprobs_mode")  # of `vllm.LLM`'s arguments: trainers/vllm_engines.py's own
+WIDE = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")  # likewise: an engine on several GPUs
 
 
 class Sampling(Strict):
@@ -28,7 +30,7 @@ class Sampling(Strict):
     backend: Literal["torch", "generate", "vllm"] = "torch"
     batch: int = Field(default=64, ge=1, description="answers sampled at once; torch and generate")
     engine: dict[str, Any] = Field(
-        default_factory=dict, description="what vllm.LLM takes besides the model; vllm in this process"
+        default_factory=dict, description="what vllm.LLM takes besides the model; vllm beside each process, on its GPU"
     )
     server: str | None = Field(default=None, description="base URL of a running vllm serve, else in this process; vllm")
 
@@ -43,6 +45,8 @@ class Sampling(Strict):
         if self.server is None:
             if held := sorted(set(self.engine) & set(HELD)):
                 raise ValueError(f"engine sets {', '.join(held)}, which the trainer sets; remove it")
+            if wide := [name for name in WIDE if self.engine.get(name, 1) != 1]:
+                raise ValueError(f"engine sets {wide[0]}, and an engine here has its process's one GPU; name a server")
             return self
         if self.engine:
             raise ValueError("engine is for vllm in this process, and server names a running one; remove one of them")
@@ -80,6 +84,18 @@ class Sampler(Protocol):
         ...
 
 
+def check(settings: Sampling) -> None:
+    """Before models are opened: `UsageError` in one line where vLLM is not installed, or its server does not answer."""
+    if settings.backend != "vllm":
+        return
+    from trainers.vllm_engines import reached
+    from trainers.vllm_sampler import installed
+
+    installed()  # it also sends what a server takes
+    if settings.server is not None:
+        reached(settings.server)
+
+
 def open_sampler(settings: Sampling, model: Any, tokenizer: Any, *, model_name: str, longest: int) -> Sampler:
     """The sampler that the settings name, ready for prompts with their answers of up to `longest` tokens.
 
@@ -95,9 +111,10 @@ def open_sampler(settings: Sampling, model: Any, tokenizer: Any, *, model_name: 
     from trainers.vllm_engines import Colocated, Served
     from trainers.vllm_sampler import VLLMSampler
 
+    how: dict[str, Any] = {"model_name": model_name, "longest": longest}
     if settings.server is None:
-        return VLLMSampler(Colocated(settings.engine, model_name=model_name, longest=longest), model, eos)
-    return VLLMSampler(Served(settings.server, model_name=model_name, longest=longest), model, eos)
+        return VLLMSampler(Colocated(settings.engine, device=model.device, **how), model, eos)
+    return VLLMSampler(Served(settings.server, **how), model, eos)
 
 
 # ------------------------------------------------------------ in this process
@@ -161,7 +178,7 @@ class GenerateSampler:
     ) -> list[list[Rollout]]:
         """See `Sampler`."""
         own: dict[str, Any] = {"eos": self.eos, "pad": self.pad, "batch": self.batch}
-        check(self.model, prompts, numbers, samples, max_new_tokens, temperature=temperature, **own)
+        check_asked(self.model, prompts, numbers, samples, max_new_tokens, temperature=temperature, **own)
         complete = partial(self._complete, max_new_tokens=max_new_tokens, temperature=temperature)
         with sampling(self.model), _own_generation_config(self.model):
             how: dict[str, Any] = {"samples": samples, "seed": seed, "batch": self.batch, "device": self.model.device}

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from trainers import preparing
 from trainers.attention import packed
-from trainers.chat import Example
+from trainers.chat import Example, in_loss
 from trainers.engine import Added, Engine, Stepped
 from trainers.looping import Told, alone, loop, told
 from trainers.loss import Reduction, token_nll
@@ -70,8 +70,7 @@ def micro_batches(prepared: Prepared, examples: Sequence[Example]) -> list[Calla
 def added(engine: Engine, reduction: Reduction, examples: Sequence[Example], tokens: int, batch: int) -> Added:
     """What one packed row adds to a step of `batch` examples with `tokens` trained tokens."""
     row = packed([e.tokens for e in examples], engine.device)
-    # The first token of a segment has no context: it is predicted by nothing, whatever stands before it in the row.
-    trainable = torch.tensor([t and i > 0 for e in examples for i, t in enumerate(e.trainable)], device=engine.device)
+    trainable = torch.from_numpy(in_loss(examples)).to(engine.device)
     hidden = engine.model.base_model(**row.arguments).last_hidden_state[0]
     nll = token_nll(hidden, engine.model.get_output_embeddings().weight, row.tokens[0], trainable)
     return Added(sft_loss(nll, reduction=reduction, tokens=tokens, batch=batch), {})
@@ -98,7 +97,7 @@ def train(
         done = prepared.engine.step(step, micro_batches(prepared, examples))
         return told(sum(len(e.tokens) for e in examples), done, loss=per_token(done, recipe.loss, examples))
 
-    with alone(output, prepared.engine.ranks):
+    with alone(output, prepared):
         looped = loop(prepared, output, take, progress=progress, until=until)
     return Trained(looped.model, looped.steps, looped.series("loss"))
 

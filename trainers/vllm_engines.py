@@ -3,6 +3,8 @@
     VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --logprobs-mode processed_logprobs \\
         --weight-transfer-config '{"backend": "nccl"}'
 
+with `--tensor-parallel-size N` where one GPU does not hold the model.
+
 Written against vLLM 0.33's source and never run with it, for want of a GPU: the tests hold the one to that version's
 signatures, the other to a server that answers as that source says. A request that fails ends the training, which goes
 on from its checkpoint.
@@ -13,34 +15,44 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+import torch
+
 from trainers.vllm_sampler import Answered, Asked, installed
 from tulu_data.errors import TuluError, UsageError
 
 LOGPROBS = "processed_logprobs"  # at the temperature; vLLM's default is before it
+SHARE = 0.3  # of the GPU's memory; vLLM's own 0.92 leaves the models in training none
 IN_FLIGHT = 256  # requests at once; vLLM makes batches of what it has
 TIMEOUT_S = 3_600.0  # for one answer, behind all others
+REACHED_S = 10.0  # for a first sign of life
 SHOWN = 300  # characters of an error's message
 
 
 class Colocated:
-    """`vllm.LLM` in a process beside this one, on the same GPU. Where it may sleep, it does so between two calls."""
+    """`vllm.LLM` in a process beside this one, on the same GPU. Where it may sleep, it does so between two calls.
 
-    def __init__(self, engine: Mapping[str, Any], *, model_name: str, longest: int) -> None:
+    device: the policy's. Every process of a training has its own engine on its own GPU, and no engine has two.
+    """
+
+    def __init__(self, engine: Mapping[str, Any], *, model_name: str, longest: int, device: torch.device) -> None:
         installed()
         # CUDA handles are no plain data, and pickled on their way to vLLM's worker, a child of this process.
         os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
         import vllm
 
+        default = {"max_model_len": longest, "gpu_memory_utilization": SHARE}
         own = {"weight_transfer_config": {"backend": "ipc"}, "logprobs_mode": LOGPROBS}
-        self.llm = vllm.LLM(model=model_name, **{"max_model_len": longest, **engine, **own})
+        with _seeing(device):
+            self.llm = vllm.LLM(model=model_name, **{**default, **engine, **own})
         self.sleeps = bool(engine.get("enable_sleep_mode"))
         self._rest()
 
@@ -50,6 +62,7 @@ class Colocated:
 
     def _wake(self) -> None:
         if self.sleeps:
+            torch.cuda.empty_cache()  # what a step's backward pass left to be used again is none of vLLM's
             self.llm.wake_up()
 
     def complete(self, asked: Sequence[Asked]) -> list[Answered]:
@@ -100,11 +113,38 @@ class Colocated:
         del self.llm
 
 
+@contextmanager
+def _seeing(device: torch.device) -> Iterator[None]:
+    """Shows vLLM's process, which is started within, this GPU alone: it takes the first that it sees.
+
+    This process goes on with those that CUDA found when it began.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    seen, index = os.environ.get("CUDA_VISIBLE_DEVICES"), device.index or 0
+    # In this very process vLLM would find CUDA begun, and be on the first GPU after all.
+    shown = {
+        "CUDA_VISIBLE_DEVICES": seen.split(",")[index] if seen else str(index),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
+    }
+    before = {name: os.environ.get(name) for name in shown}
+    os.environ.update(shown)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 class Served:
     """See `vllm_sampler.Engine`. `TuluError` where the server does not answer, `UsageError` where it is another one."""
 
     def __init__(self, url: str, *, model_name: str, longest: int) -> None:
-        self.url, self.model = url.rstrip("/").removesuffix("/v1"), model_name
+        self.url, self.model = _base(url), model_name
         self.joined = False
         models, known = self._call("/v1/models"), self._call("/server_info?config_format=json")
         try:
@@ -145,9 +185,8 @@ class Served:
                 ) from None
             raise TuluError(f"server {self.url}: {path}: status {e.code}: {said}") from None
         except (OSError, HTTPException) as e:  # the second where an answer breaks off
-            reason = getattr(e, "reason", None) or e
             raise TuluError(
-                f"server {self.url}: cannot be reached ({reason}); start it with vllm serve {self.model}"
+                f"server {self.url}: cannot be reached ({_reason(e)}); start it with vllm serve {self.model}"
             ) from None
         except ValueError:
             raise TuluError(f"server {self.url}: {path}: answered with something else than JSON; is it vLLM?") from None
@@ -223,6 +262,26 @@ class Served:
         """The server goes on, without this process."""
         if self.joined:
             self._call("/shutdown_weight_transfer_engine", post=True)
+
+
+def reached(url: str) -> None:
+    """`UsageError` where no server answers there, and soon."""
+    try:
+        with urlopen(f"{_base(url)}/v1/models", timeout=REACHED_S):
+            pass
+    except (OSError, HTTPException) as e:
+        if isinstance(e, HTTPError):
+            e.close()
+        raise UsageError(f"server {_base(url)}: does not answer ({_reason(e)}); start it with vllm serve") from None
+
+
+def _base(url: str) -> str:
+    """As people write it → without the path that OpenAI's clients want."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "reason", None) or error
 
 
 def _said(body: bytes) -> str:

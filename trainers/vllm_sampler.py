@@ -5,8 +5,8 @@ signatures. Weights go through vLLM's own weight transfer: by CUDA IPC to an eng
 server on others (trainers/vllm_engines.py). The random numbers are vLLM's; every completion has a seed of its own, and
 rounding alone knows of the batch, which vLLM makes as requests come in.
 
-Of several processes each has its own engine on the first GPU that it sees, and all update together: vLLM's sender
-gathers over them. A server is updated by one process, while none samples.
+Of several processes each has its own engine on its own GPU, and all update together: vLLM's sender gathers over them.
+A server is updated by one process, while none samples.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import torch
 
+from trainers import lora
 from trainers.rollout import Rollout, rollout, seed_of
 from tulu_data.errors import TuluError, UsageError
 
@@ -97,32 +99,49 @@ class VLLMSampler:
         return [found[i : i + samples] for i in range(0, len(found), samples)]
 
     def update(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """See `samplers.Sampler`. `UsageError` where vLLM is not installed here: it also sends what a server takes."""
-        self._transfer.source.weights = weights
-        self.via.replacing(self._transfer.send_weights)
+        """See `samplers.Sampler`; of a policy with adapters the merged ones (`lora.merged`).
+
+        `UsageError` where vLLM is not installed here: it also sends what a server takes. `TuluError` for other weights
+        than the policy's.
+        """
+        given = list(weights)
+        # Before the transfer: one that breaks off leaves vLLM's workers waiting for the rest.
+        for due, came in zip_longest(self._declared.items(), given):
+            if _named(due) != _named(came):
+                raise TuluError(
+                    f"weights {_named(came)} came where {_named(due)} was due; give the sampler the policy's, all in order"
+                )
+        source = self._transfer.source
+        source.weights = given
+        try:
+            self.via.replacing(self._transfer.send_weights)
+        finally:
+            source.weights = ()  # a copy of a policy in pieces is as large as the policy
+
+    @cached_property
+    def _declared(self) -> dict[str, torch.Tensor]:
+        return declared(self.policy)
 
     @cached_property
     def _transfer(self) -> Any:
-        """vLLM's own sender, which does the handshake once; it takes weights as `model.state_dict()` declares them."""
+        """vLLM's own sender, which does the handshake once; it takes weights as `declared` has them."""
         installed()
         from vllm.distributed.weight_transfer import ParamMeta, WeightSource, WeightTransferTrainerFactory
 
-        declared = [(n, t.dtype, tuple(t.shape)) for n, t in self.policy.state_dict().items()]
+        due, device = self._declared, next(self.policy.parameters()).device
 
         class Weights(WeightSource):  # type: ignore[misc]
-            weights: Iterable[tuple[str, torch.Tensor]] = ()
+            weights: Sequence[tuple[str, torch.Tensor]] = ()
 
             @cached_property
             def metadata(self) -> Any:
-                return [ParamMeta(*one) for one in declared]
+                return [ParamMeta(name, empty.dtype, tuple(empty.shape)) for name, empty in due.items()]
 
             def iter_full(self) -> Iterator[tuple[str, torch.Tensor]]:
-                for (name, dtype, shape), (given, tensor) in zip(declared, self.weights, strict=True):
-                    if (name, shape) != (given, tuple(tensor.shape)):
-                        raise ValueError(f"weights {given} {tuple(tensor.shape)} came where {name} {shape} was due")
-                    yield name, tensor.detach().to(dtype)
+                # Weights of several processes are gathered on the CPU, and NCCL knows GPUs alone.
+                return ((name, tensor.detach().to(device, due[name].dtype)) for name, tensor in self.weights)
 
-        largest = max(t.numel() * t.element_size() for t in self.policy.state_dict().values())
+        largest = max(empty.numel() * empty.element_size() for empty in due.values())
         info = self.via.transfer_info(max(BUFFER, largest))
         return WeightTransferTrainerFactory.trainer_init(info, client=self.via, source=Weights())
 
@@ -131,6 +150,16 @@ class VLLMSampler:
         if "_transfer" in self.__dict__:
             self._transfer.shutdown()
         self.via.close()
+
+
+def declared(policy: Any) -> dict[str, torch.Tensor]:
+    """A policy's weights as a sampler is given them, whole and merged with its adapters; their data is not there."""
+    state = policy.state_dict()
+    return lora.merged(policy, {n: torch.empty(t.shape, dtype=t.dtype, device="meta") for n, t in state.items()})
+
+
+def _named(one: tuple[str, torch.Tensor] | None) -> str:
+    return "nothing" if one is None else f"{one[0]} {tuple(one[1].shape)}"
 
 
 def installed() -> None:

@@ -83,7 +83,12 @@ def _describe(model: type[BaseModel], data: Any, errors: Sequence[ErrorDetails],
     path = _path(error, data)
     where = _dotted((under, *path) if under else path)
     if unknown:
-        return f"{where}: unknown key; {nearest(str(path[-1]), _keys_at(model, path[:-1]), noun='key')}"
+        known = _keys_at(model, path[:-1])
+        inner = {key for name in known for key in _keys_at(model, [*path[:-1], name]) if key == path[-1]}
+        if inner:  # one level too high
+            held = next(name for name in sorted(known) if path[-1] in _keys_at(model, [*path[:-1], name]))
+            return f"{where}: unknown key; did you mean '{held}.{path[-1]}'?"
+        return f"{where}: unknown key; {nearest(str(path[-1]), known, noun='key')}"
     if error["type"] == "missing":
         return f"{where}: is missing"
     # A union reports one error for each of its members, all at one place.

@@ -1,5 +1,7 @@
 """Packed rows give what separate sequences give: logits, losses and gradients, with a control that shows the leak."""
 
+import inspect
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -187,3 +189,43 @@ def test_the_kernel_gets_one_half_precision_and_never_fp32(monkeypatch, dtype, k
     out, _ = attention.segments(None, query, key, value.to(dtype), None, cu_seq_lens_q=starts, max_length_q=2)
     assert given == ([[torch.bfloat16] * 3] if kernel else [])
     assert (out is None) == kernel
+
+
+def test_dropout_that_the_kernel_would_leave_out_is_refused():
+    heads = torch.randn(1, 2, 3, 4, dtype=torch.bfloat16).as_subclass(OnCuda)
+    starts = torch.tensor([0, 3], dtype=torch.int32)
+    with pytest.raises(ValueError, match=r"no dropout in half precision on CUDA, and it is 0\.1"):
+        attention.segments(None, heads, heads, heads, None, dropout=0.1, cu_seq_lens_q=starts)
+
+
+def of_torch_2_10(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None):
+    """The kernel's arguments there."""
+
+
+def test_a_torch_whose_kernel_lacks_what_is_asked_of_it_is_named_with_the_remedy(monkeypatch):
+    from torch.nn.attention import varlen
+
+    assert attention.varlen_problem() is None  # the call's arguments are those of the torch that is here
+    monkeypatch.setattr(varlen, "varlen_attn", of_torch_2_10)
+    said = attention.varlen_problem()
+    assert "varlen has no scale, window_size, enable_gqa; pip install -U 'torch>=2.12'" in said
+    monkeypatch.setattr(attention, "KERNEL", "torch.nn.attention.gone")
+    assert "gone is not there; pip install -U 'torch>=2.12'" in attention.varlen_problem()
+
+
+def test_the_kernel_is_called_as_this_torch_has_it(monkeypatch):
+    from torch.nn.attention import varlen
+
+    given, held = {}, inspect.signature(varlen.varlen_attn)
+
+    def kernel(*arguments, **named):
+        given.update(held.bind(*arguments, **named).arguments)
+        return arguments[0]
+
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    query, key = (torch.randn(1, n, 3, 8).bfloat16().as_subclass(OnCuda) for n in (4, 2))
+    starts = torch.tensor([0, 1, 3], dtype=torch.int32)
+    attention.segments(None, query, key, key, None, scaling=0.5, cu_seq_lens_q=starts, max_length_q=2)
+    assert (given["window_size"], given["enable_gqa"], given["scale"], given["max_q"]) == ((-1, 0), True, 0.5, 2)
+    assert given["query"].shape == (3, 4, 8)
+    assert given["key"].shape == (3, 2, 8)

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,14 +13,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from trainers import dpo, looping, opening, ranks, reward, sft
+from trainers import dpo, looping, opening, reward, rlvr, sft
 from trainers.attention import packed
 from trainers.checkpoints import checkpoints
-from trainers.engine import Added, Diverged
-from trainers.host import Host, OutOfMemory, Place
+from trainers.engine import Added, Diverged, Engine
+from trainers.host import OutOfMemory, Place
 from trainers.looping import LOCK_FILE
 from trainers.page import REPORT_FILE
-from trainers.ranks import Ranks
 from tulu_data.errors import InputError, StoreError, UsageError
 from tulu_data.parquet import ShardWriter
 from tulu_data.progress import Silent
@@ -188,7 +188,7 @@ def test_a_training_whose_memory_ended_goes_on_to_the_bit(store, tiny_llama, tmp
     failing(monkeypatch, full(FULL[0]), step=3)
     with pytest.raises(OutOfMemory):
         sft.train(recipe(tiny_llama), store, tmp_path / "out")
-    assert [p.name for p in checkpoints(tmp_path / "out")] == ["step-0000002"]
+    assert [p.name for p in checkpoints(tmp_path / "out")] == ["step-0000002", "step-0000003"]  # before it failed
     monkeypatch.undo()
     gone_on = sft.train(recipe(tiny_llama), store, tmp_path / "out")
     assert weights(gone_on.model) == weights(whole / "model")
@@ -233,6 +233,62 @@ def test_what_a_training_that_diverged_is_told_to_change_makes_it_another_one(st
         sft.train(recipe(tiny_llama, optimiser={**FAST, "max_grad_norm": 1.0}), store, tmp_path / "out")
 
 
+def test_what_differs_from_the_training_of_a_folder_is_named(store, tiny_llama, tmp_path):
+    sft.train(recipe(tiny_llama), store, tmp_path / "out", until=2)
+    with pytest.raises(UsageError) as other:
+        sft.train(recipe(tiny_llama, seed=5, save_every=7), store, tmp_path / "out")
+    assert "of another training (seed was 123, is 5); choose another --output" in str(other.value)
+    state = checkpoints(tmp_path / "out")[-1] / "state.json"
+    state.write_text(state.read_text().replace('"recipe": "', '"recipe": "0'))
+    with pytest.raises(UsageError, match="its data, or the model that it starts from"):
+        sft.train(recipe(tiny_llama), store, tmp_path / "out")
+
+
+@pytest.mark.parametrize("stage", [sft, dpo, reward, rlvr])
+def test_what_a_recipe_leaves_out_of_its_optimiser_is_as_its_stage_has_it(stage):
+    given = {"name": "x", "stage": stage.__name__.partition(".")[2], "model": "m", "mixture": "m"}
+    more = {"reward_model": "r"} if stage is rlvr else {}
+    own = stage.Recipe.model_fields["optimiser"].default
+    found = stage.Recipe(**given, **more, optimiser={"learning_rate": 1e-4}).optimiser
+    assert found == own.model_copy(update={"learning_rate": 1e-4})
+
+
+def test_a_value_optimiser_that_is_given_in_part_is_as_the_policys_else():
+    given = {"name": "x", "stage": "rlvr", "model": "m", "mixture": "m", "reward_model": "r"}
+    found = rlvr.Recipe(**given, optimiser={"eps": 1e-6}, value_optimiser={"learning_rate": 1e-4})
+    assert found.value_optimiser == found.optimiser.model_copy(update={"learning_rate": 1e-4})
+    assert found.optimiser.max_grad_norm == 1.0
+
+
+def test_a_training_that_is_asked_to_stop_saves_after_its_step_and_goes_on_to_the_bit(
+    store, tiny_llama, tmp_path, monkeypatch
+):
+    whole = sft.train(recipe(tiny_llama, save_every=100), store, tmp_path / "whole")
+    step = Engine.step
+
+    def asked(self, number, rows):
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, number, rows)
+
+    monkeypatch.setattr(Engine, "step", asked)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(looping.Stopped, match="stopped after step 2, as asked; the same command goes on"):
+        sft.train(recipe(tiny_llama, save_every=100), store, tmp_path / "out")
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert [p.name for p in checkpoints(tmp_path / "out")] == ["step-0000002"]
+    monkeypatch.undo()
+    again = sft.train(recipe(tiny_llama, save_every=100), store, tmp_path / "out")
+    assert weights(again.model) == weights(whole.model)
+
+
+def test_checkpoints_stay_as_many_as_are_asked_for(store, tiny_llama, tmp_path):
+    sft.train(recipe(tiny_llama, save_every=1, keep=None), store, tmp_path / "all")
+    assert len(checkpoints(tmp_path / "all")) == STEPS
+    sft.train(recipe(tiny_llama, save_every=1, keep=1), store, tmp_path / "one")
+    assert len(checkpoints(tmp_path / "one")) == 1
+
+
 # ------------------------------------------------------------ one output, one training
 
 
@@ -240,7 +296,7 @@ def test_a_second_training_into_the_same_output_is_refused(store, tiny_llama, tm
     output = tmp_path / "out"
     sft.train(recipe(tiny_llama), store, output, until=2)
     before = {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
-    with looping.alone(output, Ranks(0, 1)), pytest.raises(StoreError) as busy:
+    with looping.alone(output, sft.prepare(recipe(tiny_llama), store)), pytest.raises(StoreError) as busy:
         sft.train(recipe(tiny_llama), store, output)
     assert str(busy.value) == f"{output}: another training writes here; wait for it, or choose another --output"
     assert {p: p.read_bytes() for p in output.rglob("*") if p.is_file()} == before
@@ -413,8 +469,7 @@ def test_a_tokenizer_with_more_words_than_the_model_is_refused(tiny_llama, tmp_p
     ],
 )
 def test_a_batch_that_its_parts_do_not_make_is_one_line(store, tiny_llama, monkeypatch, processes, given, said):
-    monkeypatch.setattr(ranks, "here", lambda *, cuda: Ranks(0, processes))
-    monkeypatch.setattr(Host, "_in_pieces", lambda self: None)
+    monkeypatch.setenv("WORLD_SIZE", str(processes))  # before any process is waited for
     with pytest.raises(UsageError) as wrong:
         prepared_of(store, tiny_llama, **given)
     parts = f"batch is 8, and processes × micro_batch × accumulation, {said}; change one of them"

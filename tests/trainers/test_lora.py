@@ -295,7 +295,7 @@ def test_the_reference_of_dpo_is_the_base_also_where_it_goes_on(place, tiny_llam
 def test_other_adapters_are_another_recipe(place, tiny_llama, tmp_path):
     train(settings("sft", tiny_llama), place, tmp_path / "out", until=1)
     for other in (None, {**SMALL, "rank": 8}):
-        with pytest.raises(UsageError, match="belongs to another recipe or other data"):
+        with pytest.raises(UsageError, match="of another training"):
             train(settings("sft", tiny_llama, lora=other), place, tmp_path / "out")
 
 

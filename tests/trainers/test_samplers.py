@@ -235,6 +235,10 @@ def test_settings_open_their_sampler(model, tokenizer):
         ({"backend": "vllm", "server": "http://a", "engine": {"a": 1}}, "engine is for vllm in this process"),
         ({"backend": "vllm", "server": "localhost:8000"}, "write it as http://HOST:PORT"),
         ({"backend": "vllm", "engine": {"model": "a"}}, "engine sets model, which the trainer sets"),
+        (
+            {"backend": "vllm", "engine": {"tensor_parallel_size": 2}},
+            "engine sets tensor_parallel_size, and an engine here has its process's one GPU; name a server",
+        ),
         ({"backend": "sglang"}, "'torch', 'generate' or 'vllm'"),
         ({"batch": 0}, "greater than or equal to 1"),
     ],

@@ -241,7 +241,7 @@ def test_a_kill_while_a_checkpoint_is_written_costs_the_steps_since_the_last_one
 
 def test_a_checkpoint_of_another_recipe_or_of_other_data_is_refused(store, tiny_llama, tmp_path):
     run("sft", store, tiny_llama, tmp_path / "out", until=1)
-    with pytest.raises(UsageError, match="belongs to another recipe or other data"):
+    with pytest.raises(UsageError, match="of another training"):
         run("sft", store, tiny_llama, tmp_path / "out", seed=5)
 
 

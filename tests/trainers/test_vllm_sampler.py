@@ -20,8 +20,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+from trainers import lora
 from trainers.rollout import sample
-from trainers.samplers import Sampling, TorchSampler, open_sampler
+from trainers.samplers import Sampling, TorchSampler, check, open_sampler
+from trainers.vllm_engines import Colocated
+from trainers.vllm_sampler import VLLMSampler, declared
 from tulu_data.errors import TuluError, UsageError
 
 PAD, EOS = 0, 1
@@ -190,6 +193,8 @@ def fake_vllm(monkeypatch, tiny_llama):
             assert (model, engine["logprobs_mode"]) == ("policy", "processed_logprobs")
             assert engine["weight_transfer_config"] == {"backend": "ipc"}
             LLM.made, self.engine, self.asleep, self.calls = self, engine, False, []
+            names = ("CUDA_VISIBLE_DEVICES", "VLLM_ENABLE_V1_MULTIPROCESSING")
+            self.environment = tuple(map(os.environ.get, names))
             self.worker = Worker(opened(tiny_llama))
             self.finish = lambda r: "stop" if r.stopped else "length"
 
@@ -313,9 +318,97 @@ def test_weights_go_by_cuda_ipc_and_change_what_is_sampled(fake_vllm, policy, to
 def test_weights_travel_in_the_policys_order_and_dtype(fake_vllm, policy, tokenizer):
     sampler = open_vllm(policy, tokenizer)
     sampler.update((n, t.double()) for n, t in policy.state_dict().items())
-    turned = list(policy.state_dict().items())[::-1]
-    with pytest.raises(ValueError, match=r"weights lm_head.weight .* came where model.embed_tokens.weight .* was due"):
-        sampler.update(turned)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w: w[::-1], r"weights lm_head.weight .* came where model.embed_tokens.weight .* was due; give"),
+        (lambda w: w[:-1], r"weights nothing came where lm_head.weight \(\d+, 64\) was due"),
+        (lambda w: [*w, ("more", torch.zeros(2))], r"weights more \(2,\) came where nothing was due"),
+        (lambda w: [(w[0][0], torch.zeros(3)), *w[1:]], r"weights model.embed_tokens.weight \(3,\) came where"),
+    ],
+)
+def test_weights_of_another_model_are_refused_in_one_line_before_vllm_waits_for_them(
+    fake_vllm, policy, tokenizer, change, said
+):
+    sampler = open_vllm(policy, tokenizer)
+    with pytest.raises(TuluError, match=said) as caught:
+        sampler.update(change(list(policy.state_dict().items())))
+    assert "\n" not in str(caught.value)
+    assert fake_vllm.made.worker.steps == []
+
+
+def test_a_policy_with_adapters_is_sampled_from_as_it_is_merged(fake_vllm, tiny_llama, tokenizer):
+    pytest.importorskip("peft")
+    injected, sampler_model = opened(tiny_llama), opened(tiny_llama)
+    lora.inject(injected, lora.Lora(rank=4, alpha=8.0))
+    with torch.no_grad():
+        for name, parameter in injected.named_parameters():
+            if ".lora_" in name:
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    plain = sampler_model.state_dict()
+    told = declared(injected)
+    assert {n: (t.dtype, t.shape) for n, t in told.items()} == {n: (t.dtype, t.shape) for n, t in plain.items()}
+    assert list(told) == list(plain)
+    assert all(t.is_meta for t in told.values())  # no copy
+    sampler = open_vllm(injected, tokenizer)
+    before = drawn(sampler, temperature=0.0)
+    weights = lora.merged(injected, injected.state_dict())
+    for _ in range(2):
+        sampler.update(weights.items())
+    sampler_model.load_state_dict(weights)
+    after = completions(drawn(sampler, temperature=0.0))
+    assert after == completions(drawn(TorchSampler(sampler_model, EOS, PAD), temperature=0.0)) != completions(before)
+    with pytest.raises(TuluError, match="base_layer"):
+        sampler.update(injected.state_dict().items())
+
+
+def test_weights_travel_on_the_policys_device_and_are_not_kept(fake_vllm):
+    """A policy in pieces is gathered on the CPU; NCCL sends from a GPU alone."""
+    sent = []
+
+    class Sends:
+        def transfer_info(self, buffer):
+            return IPCTrainerInitInfo(rank=0)
+
+        def init_weight_transfer_engine(self, info):
+            pass
+
+        def replacing(self, send):
+            sent.extend(sampler._transfer.source.iter_full())
+
+    sampler = VLLMSampler(Sends(), torch.nn.Linear(2, 3, device="meta"), EOS)
+    sampler.update({"weight": torch.zeros(3, 2, dtype=torch.float64), "bias": torch.zeros(3)}.items())
+    assert [(n, t.device.type, t.dtype) for n, t in sent] == [(n, "meta", torch.float32) for n in ("weight", "bias")]
+    assert not sampler._transfer.source.weights
+
+
+@pytest.mark.parametrize(
+    ("seen", "device", "shown"),
+    [
+        (None, "cuda:3", "3"),
+        ("4,5,6,7", "cuda:2", "6"),
+        ("GPU-a,GPU-b", "cuda:1", "GPU-b"),
+        ("", "cuda", "0"),
+        ("4,5", "cpu", "4,5"),
+    ],
+)
+def test_each_process_shows_its_engine_its_own_gpu_alone(fake_vllm, monkeypatch, seen, device, shown):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen or "")
+    if seen is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    Colocated({}, model_name="policy", longest=64, device=torch.device(device))
+    own = "0" if device == "cpu" else "1"  # a process beside this one, whose CUDA has begun
+    assert fake_vllm.made.environment == (shown, own)
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == seen
+    assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+
+
+def test_an_engine_leaves_the_models_in_training_most_of_the_gpu_unless_told(fake_vllm, policy, tokenizer):
+    open_vllm(policy, tokenizer)
+    assert fake_vllm.made.engine["gpu_memory_utilization"] == 0.3
 
 
 def test_an_engine_that_may_sleep_does_between_calls(fake_vllm, policy, tokenizer):
@@ -468,11 +561,17 @@ def test_weights_go_to_a_server_by_nccl_while_it_is_paused(fake_vllm, serving, p
     assert server.worker.steps[-1] == "shutdown"
 
 
-def test_a_server_goes_on_after_an_update_that_failed(fake_vllm, serving, policy, tokenizer):
+def test_a_server_goes_on_after_an_update_that_failed(fake_vllm, serving, policy, tokenizer, monkeypatch):
     server = serving()
     sampler = open_vllm(policy, tokenizer, server=server.url)
-    with pytest.raises(ValueError, match="was due"):
-        sampler.update([("other", torch.zeros(1))])
+
+    def broken(_):
+        assert server.paused
+        raise RuntimeError("NCCL")
+
+    monkeypatch.setattr(WeightTransferTrainerFactory, "send_weights", broken)
+    with pytest.raises(RuntimeError, match="NCCL"):
+        sampler.update(policy.state_dict().items())
     assert not server.paused
 
 
@@ -522,3 +621,24 @@ def test_a_server_that_is_another_is_refused_in_one_line(serving, policy, tokeni
 def test_a_server_that_is_not_there_is_named_in_one_line(serving, policy, tokenizer):
     with pytest.raises(TuluError, match=r"server http://127.0.0.1:9: cannot be reached .*; start it with vllm serve"):
         open_vllm(policy, tokenizer, server="http://127.0.0.1:9")
+
+
+def test_before_a_training_vllm_is_there_and_its_server_answers(fake_vllm, serving):
+    check(Sampling(backend="torch"))
+    check(Sampling(backend="vllm"))
+    server = serving()
+    check(Sampling(backend="vllm", server=f"{server.url}/v1"))
+    assert server.asked == ["/v1/models"]
+    refusing = serving(changed("/v1/models", 401, {"error": "no"}))
+    for url, said in (("http://127.0.0.1:9", "refused"), (refusing.url, "Unauthorized")):
+        with pytest.raises(UsageError, match=rf"server {url}: does not answer \(.*{said}.*\); start it") as caught:
+            check(Sampling(backend="vllm", server=url))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+@pytest.mark.parametrize("server", [None, "http://127.0.0.1:9"])
+def test_before_a_training_vllm_that_is_not_installed_is_named(server):
+    check(Sampling(backend="generate"))
+    with pytest.raises(UsageError, match=r"vLLM is not installed; pip install 'tulu-data\[vllm\]'"):
+        check(Sampling(backend="vllm", server=server))
