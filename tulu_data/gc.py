@@ -18,14 +18,15 @@ class Removal(NamedTuple):
     bytes: int
 
 
-def collect(store: Store, *, unreferenced: bool = False, dry_run: bool = False) -> list[Removal]:
-    """Removes leftovers; with `unreferenced` also versions and audits that no name leads to.
+def collect(store: Store, *, unreferenced: bool = False, audits: bool = False, dry_run: bool = False) -> list[Removal]:
+    """Removes leftovers; with `unreferenced` versions that no name leads to, with `audits` audits likewise.
 
-    A version is kept while its name stands for it, or a kept version was made from it. With `dry_run` nothing goes.
+    A version is kept while its name stands for it, or a kept version was made from it. An audit may be named by a
+    trained model besides, of which a store knows nothing. With `dry_run` nothing goes.
     """
     found = list(_leftovers(store))
-    if unreferenced:
-        found += _unreferenced(store)
+    if unreferenced or audits:
+        found += _unreferenced(store, versions=unreferenced, audits=audits)
     gone = {r.path for r in found}
     found += _dangling_steps(store, gone)
     if not dry_run:
@@ -40,22 +41,29 @@ def _leftovers(store: Store) -> Iterator[Removal]:
         yield Removal(path, "left by a build that was killed", _size(path))
 
 
-def _unreferenced(store: Store) -> Iterator[Removal]:
-    versions = {v.ref: v for v in store.versions()}
+def _unreferenced(store: Store, *, versions: bool, audits: bool) -> Iterator[Removal]:
+    known = {v.ref: v for v in store.versions()}
     latest = [store.latest(name) for name in store.names()]
-    kept = _closure(store, versions, [ref for ref in latest if ref in versions])
-    for ref, version in versions.items():
+    kept = _closure(store, known, [ref for ref in latest if ref in known]) if versions else set(known)
+    for ref, version in known.items():
         if ref not in kept:
             yield Removal(version.path, "no name stands for it", _size(version.path))
-    audits = {r["audit"] for ref in kept for m in store.histories(ref) for r in m.decontamination}
-    for folder in sorted((store.root / "audits").glob("ta1-*")):
-        reviewed = (folder / "marks.jsonl").exists()  # what a person said cannot be made again
-        if folder.name not in audits and not reviewed:
-            yield Removal(folder, "no kept version records it", _size(folder))
+    if audits:
+        yield from _unrecorded(store, kept)
+    if not versions:
+        return
     for folder in sorted((store.root / "scans").glob("ts1-*")):
         yield Removal(folder, "of an audit that was not finished", _size(folder))
     for folder in sorted((store.root / "index").glob("*")):
         yield Removal(folder, "an index, which is made again when it is needed", _size(folder))
+
+
+def _unrecorded(store: Store, kept: set[str]) -> Iterator[Removal]:
+    recorded = {r["audit"] for ref in kept for m in store.histories(ref) for r in m.decontamination}
+    for folder in sorted((store.root / "audits").glob("ta1-*")):
+        reviewed = (folder / "marks.jsonl").exists()  # what a person said cannot be made again
+        if folder.name not in recorded and not reviewed:
+            yield Removal(folder, "no kept version records it", _size(folder))
 
 
 def _closure(store: Store, versions: dict[str, Version], roots: list[str]) -> set[str]:

@@ -17,6 +17,34 @@ _HUB = re.compile(
 )
 
 
+class Address(NamedTuple):
+    """What `hub:org/name[/config][@revision][#split]` names, before anything is asked of the hub."""
+
+    name: str
+    config: str | None
+    revision: str | None
+    split: str
+
+    @property
+    def uri(self) -> str:
+        """The address in one line, its split included."""
+        config = f"/{self.config}" if self.config else ""
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"hub:{self.name}{config}{revision}#{self.split}"
+
+
+def parse(uri: str) -> Address | None:
+    """The parts of a hub address, split `train` by default; None for another syntax.
+
+    >>> parse("hub:openai/gsm8k/main#test").uri
+    'hub:openai/gsm8k/main#test'
+    """
+    parsed = _HUB.fullmatch(uri)
+    if parsed is None:
+        return None
+    return Address(parsed["name"], parsed["config"], parsed["revision"], parsed["split"] or "train")
+
+
 class Hub(NamedTuple):
     """A dataset on the Hugging Face hub, pinned to a commit; `chunks` streams its records."""
 
@@ -36,10 +64,10 @@ def hub(uri: str) -> Hub:
     >>> hub("hub:openai/gsm8k/main@cc7b047#test").revision  # doctest: +SKIP
     'cc7b047b6e5bb11b4f1af84efc572db110a51b3c'
     """
-    parsed = _HUB.fullmatch(uri)
-    if parsed is None:
+    address = parse(uri)
+    if address is None:
         raise UsageError(f"{uri}: is not hub:org/name[/config][@revision][#split], e.g. hub:openai/gsm8k/main#test")
-    name, config, revision, split = parsed["name"], parsed["config"], parsed["revision"], parsed["split"] or "train"
+    name, config, revision, split = address
     with _reaching_hub(uri):
         import datasets
         from huggingface_hub import HfApi

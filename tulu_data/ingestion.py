@@ -19,7 +19,7 @@ from tulu_data import adapters, read, rows
 from tulu_data.errors import InputError, UsageError
 from tulu_data.executor import map_in_order
 from tulu_data.fields import other_shape
-from tulu_data.hub import hub
+from tulu_data.hub import Address, hub, parse
 from tulu_data.manifest import Input, Origin, Step
 from tulu_data.parquet import ShardWriter, file_sha256
 from tulu_data.progress import Progress, Silent
@@ -32,6 +32,7 @@ SMALL_BYTES = 4 << 20  # below this, starting worker processes costs more than i
 EXCERPT_CHARS = 500
 REJECTS_FILE = "rejects.parquet"
 REJECTS_BATCH = 10_000
+COMMIT = re.compile(r"[0-9a-f]{40}")
 REASONS = 50  # kinds of reasons counted per file; the rest is counted together
 
 REJECTS = pa.schema(
@@ -55,6 +56,8 @@ class Source:
     license: str | None = None
     tokenizer: str | None = None
     options: read.ReadOptions = field(default_factory=read.ReadOptions)
+    revision: str | None = None  # of a hub dataset: the commit that it must be
+    sha256: tuple[str, ...] = ()  # of each file, in order: what it must be
 
 
 class Reject(NamedTuple):
@@ -154,15 +157,44 @@ def ingest(
 
 
 def open_inputs(source: Source) -> list[RawFile]:
-    """The files (or the hub dataset) a source names, each with its digest; `InputError` where one is missing."""
+    """The files (or the hub dataset) a source names, each with its digest.
+
+    `InputError` where one is missing, or is not what the source pins. A hub dataset that is pinned to a commit is
+    asked for only when its records are read.
+    """
     files: list[RawFile] = []
     for spec in source.inputs:
         if spec.startswith("hub:"):
-            files.append(_open_hub(spec))
+            files.append(_open_hub(spec, source.revision))
         else:
             root = read.place_root(spec)
             files += [_open_file(path, source.options, root) for path in read.expand(spec)]
+    if source.sha256:
+        _check_pinned(source, files)
     return files
+
+
+def pinned_address(spec: str, revision: str | None = None) -> Address | None:
+    """A hub address that names a commit, itself or by `revision`; None for any other."""
+    address = parse(spec)
+    if address is None or (address.revision and revision and address.revision != revision):
+        return None
+    address = address._replace(revision=address.revision or revision)
+    return address if address.revision and COMMIT.fullmatch(address.revision) else None
+
+
+def _check_pinned(source: Source, files: Sequence[RawFile]) -> None:
+    if len(files) != len(source.sha256):
+        raise InputError(
+            f"{source.name}: sha256 pins {len(source.sha256):,} files, the path names {len(files):,}; "
+            "pin each file, in the order of their names"
+        )
+    for file, digest in zip(files, source.sha256, strict=True):
+        if file.sha256 != digest.lower():
+            raise InputError(
+                f"{file.uri}: has changed: sha256 {file.sha256[:12]}…, pinned is {digest[:12].lower()}…; "
+                f"restore the file, or pin the new one in sources.{source.name}.sha256"
+            )
 
 
 def _open_file(path: Path, options: read.ReadOptions, root: Path) -> RawFile:
@@ -170,17 +202,30 @@ def _open_file(path: Path, options: read.ReadOptions, root: Path) -> RawFile:
     return RawFile(str(path), None, file_sha256(path), size, lambda: read.chunks(path, options, root=root))
 
 
-def _open_hub(spec: str) -> RawFile:
-    found = hub(spec)
-    config = f"/{found.config}" if found.config else ""
-    pinned = f"hub:{found.name}{config}@{found.revision}#{found.split}"  # names content: the revision is a commit
+def _open_hub(spec: str, revision: str | None) -> RawFile:
+    named = pinned_address(spec, revision)
+    if named is not None:
+        return _hub_file(named, lambda: hub(named.uri).chunks)
+    address = parse(spec)
+    asked = address._replace(revision=address.revision or revision).uri if address and revision else spec
+    found = hub(asked)
+    if revision and found.revision and COMMIT.fullmatch(revision) and found.revision != revision:
+        raise InputError(
+            f"{asked}: has changed: it is commit {found.revision[:12]} now, pinned is {revision[:12]}; "
+            "leave the part after @ out to read the pinned one, or pin the new one"
+        )
     opened = [found.chunks]  # the first reading uses what is open already
+    pinned = Address(found.name, found.config, found.revision, found.split)
+    return _hub_file(pinned, lambda: opened.pop() if opened else hub(pinned.uri).chunks)
+
+
+def _hub_file(pinned: Address, chunks: Callable[[], Iterator[read.Chunk]]) -> RawFile:
     return RawFile(
-        pinned,
-        found.revision,
-        sha256(pinned.encode()).hexdigest(),
+        pinned.uri,  # names content: the revision is a commit
+        pinned.revision,
+        sha256(pinned.uri.encode()).hexdigest(),
         0,
-        lambda: opened.pop() if opened else hub(pinned).chunks,
+        chunks,
     )
 
 
@@ -212,6 +257,8 @@ def _raw(files: Sequence[RawFile]) -> Iterator[read.Raw]:
             for chunk in file.chunks():
                 yield from read.decode(chunk)
         except InputError as e:
+            if _on_hub(file):
+                raise
             yield read.Raw(file.uri, 0, None, str(e))
 
 
@@ -232,7 +279,13 @@ def _tasks(settings: _Settings, files: Sequence[RawFile]) -> Iterator[_Task]:
             for chunk in file.chunks():
                 yield _Task(settings, i, ingest_id, chunk)
         except InputError as e:
+            if _on_hub(file):
+                raise  # a file is damaged for good, but a hub that breaks off has more: half of it is no version
             yield _Task(settings, i, ingest_id, str(e))
+
+
+def _on_hub(file: RawFile) -> bool:
+    return file.uri.startswith("hub:")
 
 
 def _convert(task: _Task) -> _Converted:

@@ -21,11 +21,12 @@ import pyarrow as pa
 from tulu_data import ingestion
 from tulu_data import mixture as mixing
 from tulu_data.errors import RecipeError, nearest
-from tulu_data.licenses import check_licenses
+from tulu_data.licenses import check_licenses, check_source
 from tulu_data.manifest import Origin, canonical_json
+from tulu_data.outline import Outline, outline
 from tulu_data.progress import Progress, Silent
 from tulu_data.read import ReadOptions
-from tulu_data.recipe import CLEAN, Loaded, Recipe
+from tulu_data.recipe import ABOUT, CLEAN, Loaded, Recipe, SourceSpec
 from tulu_data.store import Store, Version
 from tulu_data.tokens import tokenizer_digest
 
@@ -115,6 +116,7 @@ class Run:
     clean: dict[str, Version | None] = field(default_factory=dict)
     audit: Path | None = None
     plan: mixing.Plan | None = None
+    outline: Outline | None = None  # of a dry run whose sources are not all there: what they say they hold
     mixture: Version | None = None
 
 
@@ -152,6 +154,7 @@ class _Runner:
         result = self.result
         decontam, settings = self._decontamination() if action not in SOURCES else (None, None)
         self._validate_made()
+        self._check_declared_licenses()
         for name in self.recipe.sources if action not in SOURCES else [wanted]:
             self._source(name)
         if action in SOURCES:
@@ -233,19 +236,22 @@ class _Runner:
         )
 
     def _ingest(self, name: str) -> Version | None:
-        source = source_of(self.loaded, name)
+        source, spec = source_of(self.loaded, name), self.recipe.sources[name]
+        if self.dry_run and spec.hub is not None and not ingestion.pinned_address(source.inputs[0], source.revision):
+            self._report(f"ingest:{name}", "to run", None, spec.rows, 0.0)  # a plan asks nothing of the hub
+            return None
         files = ingestion.open_inputs(source)
         if self.recipe.sources[name].hub is not None:
             self.pinned[name] = files[0].uri.removeprefix("hub:")
         key = {
             "step": "ingest",
             "version": INGEST_VERSION,
-            "source": self.recipe.sources[name].model_dump(exclude={"path", "hub"}),
+            "source": spec.model_dump(exclude=set(ABOUT)),
             "name": name,
             "tokenizer": tokenizer_digest(source.tokenizer),
             "files": [f.sha256 for f in files],
         }
-        return self._version_step(
+        version = self._version_step(
             f"ingest:{name}",
             key,
             lambda: ingestion.ingest(
@@ -256,13 +262,27 @@ class _Runner:
                 progress=self.progress,
                 origin=self._origin(f"ingest:{name}"),
             ),
+            planned=spec.rows,
         )
+        if version is not None and spec.rows not in (None, version.rows):
+            self.progress.note(
+                f"warning: sources.{name}.rows: {spec.rows:,} expected, {version.rows:,} read; "
+                f"tulu show {name} --drops says what was left out"
+            )
+        return version
+
+    def _check_declared_licenses(self) -> None:
+        """Refuses hub datasets by the licence that the recipe states, before they are fetched."""
+        for name in self.recipe.mix or {}:
+            spec = self.recipe.sources[name]
+            if spec.hub is not None and spec.license is not None:
+                check_source(name, {spec.license: spec.rows}, self.recipe.licenses, spec.stated, Silent())
 
     def _check_licenses(self) -> None:
-        policy = self.recipe.licenses
         mixed = self.recipe.mix or {}
         versions = [v for name, v in self.result.sources.items() if v is not None and name in mixed]
-        check_licenses(versions, on_unknown=policy.on_unknown, deny=policy.deny, progress=self.progress)
+        stated = {name: spec.stated for name, spec in self.recipe.sources.items()}
+        check_licenses(versions, self.recipe.licenses, stated=stated, progress=self.progress)
 
     def _audit(self, decontam: Decontamination, settings: Any) -> Path | None:
         versions = [v for v in self.result.sources.values() if v is not None]
@@ -310,7 +330,7 @@ class _Runner:
         chosen = {name: self.result.clean[name] for name in takes}
         versions = {name: v for name, v in chosen.items() if v is not None}
         if len(versions) < len(chosen):
-            self._report("mix", "to run", None, None, 0.0)
+            self._outline_mix(takes)
             return None
         parts = [mixing.Part(name, versions[name], take) for name, take in takes.items()]
         recipe = self.recipe
@@ -342,9 +362,21 @@ class _Runner:
             ),
         )
 
+    def _outline_mix(self, takes: Mapping[str, Any]) -> None:
+        """The plan of a mixture whose sources are not there yet, by what they say they hold."""
+        rows: dict[str, int | None] = {}
+        for name in takes:
+            version = self.result.clean[name] or self.result.sources[name]
+            rows[name] = version.rows if version is not None else _declared_rows(self.recipe.sources[name])
+        self.result.outline = outline(takes, rows, size=self.recipe.size, before=self.recipe.decontaminate is not None)
+        self.result.outline.check(self.recipe.expect or mixing.Expect())
+        self._report("mix", "to run", None, self.result.outline.rows, 0.0)
+
     # -------------------------------------------------------- what is on record
 
-    def _version_step(self, step: str, key: Mapping[str, Any], make: Callable[[], Version]) -> Version | None:
+    def _version_step(
+        self, step: str, key: Mapping[str, Any], make: Callable[[], Version], *, planned: int | None = None
+    ) -> Version | None:
         record = self._record(key)
         if record:
             version = self.store.open_build(record["version"], record["build"])
@@ -355,7 +387,7 @@ class _Runner:
                 self._report(step, "cached", version.ref, version.rows, 0.0)
                 return version
         if self.dry_run:
-            rows = self.result.plan.rows if step == "mix" and self.result.plan else None
+            rows = self.result.plan.rows if step == "mix" and self.result.plan else planned
             self._report(step, "to run", None, rows, 0.0)
             return None
         start = time.monotonic()
@@ -427,6 +459,8 @@ def source_of(loaded: Loaded, name: str) -> ingestion.Source:
         options=ReadOptions(
             format=spec.format, header=spec.header, columns=tuple(spec.columns) if spec.columns else None
         ),
+        revision=spec.revision,
+        sha256=(spec.sha256,) if isinstance(spec.sha256, str) else tuple(spec.sha256 or ()),
     )
 
 
@@ -434,6 +468,12 @@ def _tokenizer(loaded: Loaded) -> str | None:
     """The recipe's tokenizer; a file's path is relative to the root, like every other."""
     name = loaded.recipe.tokenizer
     return str(loaded.resolve(name)) if name and loaded.resolve(name).is_file() else name
+
+
+def _declared_rows(spec: SourceSpec) -> int | None:
+    """How many rows a source says it has, or is to be made of."""
+    made = getattr(spec, spec.made) if spec.made else {}
+    return spec.rows if spec.rows is not None else made.get("n")
 
 
 def _identity(version: Version) -> list[str | None]:

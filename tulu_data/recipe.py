@@ -6,16 +6,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field, model_validator
 
 import tulu_data
 from tulu_data.errors import RecipeError, UsageError, nearest
+from tulu_data.licenses import LicensePolicy, Stated
 from tulu_data.mixture import Expect, Size
 from tulu_data.read import Format
 from tulu_data.rows import Kind
+from tulu_data.sources import completed
 from tulu_data.store import check_name
 from tulu_data.strict import Strict, load_yaml, validate
 from tulu_data.take import Take
@@ -26,15 +28,24 @@ BUNDLED = Path(tulu_data.__file__).parent.parent / "recipes"  # beside the packa
 
 MADE = ("synth", "pairs")  # sources that are made, not read
 PLACES = ("path", "hub", *MADE)
+ABOUT = ("path", "hub", "revision", "sha256", "rows", "stated")  # keys that say where rows are, not how they are read
 
 
 class SourceSpec(Strict):
-    """A raw dataset: where it is and, where looking at it is not enough, how to read it; or how it is made."""
+    """A raw dataset: where it is and, where looking at it is not enough, how to read it; or how it is made.
+
+    In a recipe `source: NAME` stands for what the registry knows of a public dataset (`tulu sources`); keys beside it
+    go before the registry's.
+    """
 
     path: str | list[str] | None = Field(default=None, description="files, folders or globs, relative to root")
     hub: str | None = Field(default=None, description="org/name[/config][@revision][#split] on the Hugging Face hub")
     synth: dict[str, Any] | None = Field(default=None, description="rows to be made; read by the personas package")
     pairs: dict[str, Any] | None = Field(default=None, description="pairs to be made of a source; likewise")
+    revision: str | None = Field(default=None, description="with hub: the commit that must be read")
+    sha256: str | list[str] | None = Field(default=None, description="with path: of the file, or of each in order")
+    rows: int | None = Field(default=None, ge=0, description="how many rows there should be; plans count with it")
+    stated: list[Stated] = Field(default_factory=list, description="what copies say of the licence, where they differ")
     kind: Kind | None = None
     adapter: str | None = None
     license: str | None = None
@@ -51,17 +62,15 @@ class SourceSpec(Strict):
     def _one_place(self) -> SourceSpec:
         if sum(getattr(self, place) is not None for place in PLACES) != 1:
             raise ValueError(f"takes exactly one of {', '.join(PLACES)}")
-        read = [k for k in self.model_fields_set if k not in PLACES and getattr(self, k) is not None]
+        about = {*PLACES, "rows"}
+        read = [k for k in self.model_fields_set if k not in about and getattr(self, k) not in (None, [])]
         if self.made and read:
             raise ValueError(f"{read[0]}: says how a file is read, and this source is made")
+        if self.revision is not None and self.hub is None:
+            raise ValueError("revision: goes with hub; for files, sha256 pins what they hold")
+        if self.sha256 is not None and self.path is None:
+            raise ValueError("sha256: goes with path; a hub dataset is pinned by its revision")
         return self
-
-
-class Licenses(Strict):
-    """What a mixture may hold."""
-
-    on_unknown: Literal["allow", "warn", "error"] = "warn"
-    deny: list[str] = Field(default_factory=list)
 
 
 class Recipe(Strict):
@@ -73,7 +82,7 @@ class Recipe(Strict):
     root: str = Field(default=".", description="where relative paths start; itself relative to the recipe's file")
     tokenizer: str | None = None
     sources: dict[str, SourceSpec] = Field(min_length=1)
-    licenses: Licenses = Licenses()
+    licenses: LicensePolicy = LicensePolicy()
     decontaminate: dict[str, Any] | None = None  # read by the decontam package
     mix: dict[str, Take] | None = None
     size: Size | None = None
@@ -127,7 +136,12 @@ def load(spec: str | Path, overrides: Sequence[str] = ()) -> Loaded:
 
 
 def from_data(data: Mapping[str, Any], *, place: str, base: Path) -> Loaded:
-    """A recipe from its plain form; `base` is where a relative `root` starts."""
+    """A recipe from its plain form; `base` is where a relative `root` starts.
+
+    Sources by name are looked up here, once: the recipe that a version records holds what they stood for.
+    """
+    if isinstance(data.get("sources"), Mapping):
+        data = {**data, "sources": completed(data["sources"], place)}
     recipe = validate(Recipe, data, place)
     return Loaded(recipe, place, (base / Path(recipe.root).expanduser()).resolve())
 

@@ -74,35 +74,35 @@ def full(store, make_version):
         "steps/empty.json": "unreadable record of a step",
         "steps/torn.json": "unreadable record of a step",
     }
-    unreferenced = {
-        old.ref: "no name stands for it",
-        "audits/ta1-lost": "no kept version records it",
-        "steps/old.json": "its result is gone",
-    }
-    return always, unreferenced
+    unreferenced = {old.ref: "no name stands for it", "steps/old.json": "its result is gone"}
+    audits = {"audits/ta1-lost": "no kept version records it"}
+    return always, unreferenced, audits
 
 
 @pytest.mark.parametrize("unreferenced", [False, True])
-def test_what_nothing_leads_to_goes_and_the_rest_stays(store, full, unreferenced):
-    always, more = full
-    expected = always | (more if unreferenced else {})
+@pytest.mark.parametrize("audits", [False, True])
+def test_what_nothing_leads_to_goes_and_the_rest_stays(store, full, unreferenced, audits):
+    always, versions, lost = full
+    expected = always | (versions if unreferenced else {}) | (lost if audits else {})
+    asked = {"unreferenced": unreferenced, "audits": audits}
     before = everything(store)
-    planned = collect(store, unreferenced=unreferenced, dry_run=True)
+    planned = collect(store, **asked, dry_run=True)
     assert everything(store) == before
     assert removed(planned, store) == expected
-    assert collect(store, unreferenced=unreferenced) == planned
+    assert collect(store, **asked) == planned
     after = everything(store)
     gone = set(before) - set(after)
     assert {path for path in gone if path in expected} == set(expected)
     assert all(any(path == top or path.startswith(f"{top}/") for top in expected) for path in gone)
     assert set(after) <= set(before)
-    assert collect(store, unreferenced=unreferenced) == []
+    assert collect(store, **asked) == []
     for version in store.versions():
         assert version.table().num_rows == version.rows
 
 
 def test_the_size_of_what_goes_is_told(store, full):
-    found = {str(r.path.relative_to(store.root)): r.bytes for r in collect(store, unreferenced=True, dry_run=True)}
+    asked = {"unreferenced": True, "audits": True, "dry_run": True}
+    found = {str(r.path.relative_to(store.root)): r.bytes for r in collect(store, **asked)}
     assert found["audits/ta1-lost"] == 5
     assert found["steps/torn.json"] == 1
     assert next(size for path, size in found.items() if path.startswith("tmp/")) == 3

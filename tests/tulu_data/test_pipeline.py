@@ -207,7 +207,12 @@ def test_the_papers_policy_drops_a_set_contaminated_by_an_unseen_suite(tmp_path,
             "sources.a.license: 200 rows are under 'my-own', which is not a known licence id; "
             "set 'license' to an id such as odc-by",
         ),
-        ({"license": "MIT"}, {"deny": ["mit"]}, "sources.a: 200 rows are under MIT, which licenses.deny names"),
+        (
+            {"license": "MIT"},
+            {"deny": ["mit"]},
+            "sources.a: 200 rows are under MIT, which licenses.deny names; "
+            "leave the source out of mix, or take MIT off the list",
+        ),
     ],
 )
 def test_a_licence_that_the_policy_refuses_stops_the_run_before_the_mixture(

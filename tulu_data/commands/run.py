@@ -73,7 +73,21 @@ def _as_json(result: Run) -> dict[str, Any]:
         "evals": load_audit(result.audit).evals.to_pylist() if result.audit else None,
         "mixture": result.mixture.ref if result.mixture else None,
         "rows": result.mixture.rows if result.mixture else None,
+        "plan": _plan(result),
     }
+
+
+def _plan(result: Run) -> dict[str, Any] | None:
+    """The mixture of a dry run: exact where its sources are there, else by what they say they hold."""
+    header = ("part", "available", "rows", "tokens")
+    if result.plan:
+        planned = result.plan
+        counted = [(p.part.name, p.available, len(p.rows), p.tokens) for p in planned.parts]
+        return {"exact": True, "rows": planned.rows, "parts": [dict(zip(header, p, strict=True)) for p in counted]}
+    if result.outline:
+        listed = [dict(zip(header, (*p, None), strict=True)) for p in result.outline.parts]
+        return {"exact": False, "rows": result.outline.rows, "parts": listed}
+    return None
 
 
 def _print(result: Run, *, dry_run: bool) -> None:
@@ -88,10 +102,26 @@ def _print(result: Run, *, dry_run: bool) -> None:
 
         print_evals(load_audit(result.audit).evals, overlaps_only=True)
         click.echo(f"Every match: tulu page {result.audit}\n")
-    if result.plan:
-        parts = [(p.part.name, p.available, len(p.rows), p.tokens) for p in result.plan.parts]
-        print_table("Mixture, as planned", ["part", "available", "rows", "tokens"], parts)
+    planned = _plan(result)
+    if planned:
+        _print_plan(planned, cleaned_first=bool(result.outline and result.outline.before))
     if result.mixture:
         from tulu_data.commands.show import print_version
 
         print_version(result.mixture, as_json=False, history=False)
+
+
+def _print_plan(planned: dict[str, Any], *, cleaned_first: bool) -> None:
+    from tulu_data.tables import percent, print_table
+
+    total = planned["rows"]
+    rows = [
+        (p["part"], p["available"], p["rows"], percent(p["rows"] or 0, total or 0), p["tokens"])
+        for p in planned["parts"]
+    ]
+    title = "Mixture, as planned" if planned["exact"] else "Mixture, by what its sources say they hold"
+    print_table(title, ["part", "available", "rows", "share", "tokens"], [*rows, ("total", None, total, None, None)])
+    if total is None:
+        click.echo("The total is open: some counts are known only when the rows are read.")
+    if cleaned_first:
+        click.echo("Counts before decontamination, which takes rows from the sources.")

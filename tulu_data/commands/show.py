@@ -31,7 +31,7 @@ PAIR_COLUMNS = ("row_id", "suite", "instance_id", "layers", "coverage", "train_s
     "--rows",
     "n_rows",
     type=click.IntRange(min=0),
-    help="Also print the first N rows; of an audit, N pairs [default: 20; 0: all].",
+    help="Also print the first N rows; of an audit, N pairs [default: 20; 0: all]; of an evaluation, N of each task.",
 )
 @click.option("--drops", is_flag=True, help="Print what was left out of a version on the way, with reasons.")
 @click.option("--set", "set_name", metavar="NAME", help="Of an audit: this training set only.")
@@ -47,7 +47,8 @@ def command(
     store_root: Path,
     as_json: bool,
 ) -> None:
-    """Show WHAT: a dataset name, name@version, a folder of a version, an audit or a run; without it, the store.
+    """Show WHAT: a dataset name, name@version, a folder of a version, an audit, a run or an evaluation; without it, the
+    store.
 
     Of a run --rows prints its rows as one reads them: persona, prompt, answer, verdict, cost; --drops those rejected.
     """
@@ -64,6 +65,12 @@ def command(
         _refuse(given, "the store", of="name a dataset or an audit to show")
         _print_store(store, as_json=as_json)
         return
+    if _is_evaluation(Path(what)):
+        from tulu_data.evals.report_commands import show_run
+
+        _refuse(given, "an evaluation", "--rows", of="give it with an audit")
+        show_run(Path(what), store_root, as_json=as_json, n_rows=n_rows)
+        return
     run = _run_folder(store, what)
     if run is not None:
         _refuse(given, "a run", "--rows", "--drops", of="give it with an audit")
@@ -77,6 +84,17 @@ def command(
     version = store.open(what)
     _refuse(given, "a dataset", "--rows", "--drops", of="give it with an audit")
     print_version(version, as_json=as_json, n_rows=n_rows, drops=drops)
+
+
+def _is_evaluation(folder: Path) -> bool:
+    """Whether the run in a folder is one of evaluations: other runs have a run.json too."""
+    import json
+
+    try:
+        told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and str(told.get("format")).startswith("tulu-eval/")
 
 
 def _run_folder(store: Store, what: str) -> Path | None:

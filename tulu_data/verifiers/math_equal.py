@@ -1,9 +1,9 @@
 """Whether two mathematical answers are the same.
 
 Structure is compared piece by piece (lists and sets without order, tuples and matrices with it); expressions are
-compared by value: exactly, as fractions, where they are rational, and otherwise at random points to 1e-11 relative,
-which two different expressions of this size do not survive (Schwartz 1980, Zippel 1979). Decimals are not rounded:
-0.333 is not 1/3. Nothing here can hang: every step is bounded by the answer's length.
+compared by value, those with variables at random rational points, which two different expressions of this size do not
+survive (Schwartz 1980, Zippel 1979): exactly, as fractions, where they are rational, and otherwise to 1e-11 relative.
+Decimals are not rounded: 0.333 is not 1/3. Nothing here can hang: every step is bounded by the answer's length.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import cmath
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from hashlib import sha256
 
@@ -19,6 +19,7 @@ from tulu_data.verifiers.latex import WORD_LETTERS, Node, Unreadable, periods, r
 
 Value = Fraction | complex
 RELATIVE = 1e-11
+CANCELLED = 1e-14  # of the largest term: what a float sum leaves of nothing
 POINTS = 8  # at most, where expressions have variables
 ENOUGH = 3  # points at which both have a value
 MAX_BITS = 20_000  # of an exact power; larger ones are floats
@@ -319,9 +320,9 @@ def _variables(node: Node) -> set[str]:
     return set[str]().union(*(_variables(a) for a in inner))
 
 
-def _coordinate(name: str, k: int) -> complex:
-    """A number in (0.5, 2.5): the same for the same name and point."""
-    return complex(0.5 + 2 * int.from_bytes(sha256(f"{name}/{k}".encode()).digest()[:6]) / 2**48)
+def _coordinate(name: str, k: int) -> Fraction:
+    """A fraction in [0.5, 2.5): the same for the same name and point. Polynomials are exact there, zero included."""
+    return Fraction(1, 2) + Fraction(2 * int.from_bytes(sha256(f"{name}/{k}".encode()).digest()[:3]), 2**24)
 
 
 def _near(x: Value, y: Value) -> bool:
@@ -336,7 +337,7 @@ def _near(x: Value, y: Value) -> bool:
     return abs(p - q) <= RELATIVE * max(abs(p), abs(q))
 
 
-def value(node: Node, point: dict[str, complex]) -> Value:
+def value(node: Node, point: Mapping[str, Value]) -> Value:
     """The value of an expression where its variables have these values; `NoValue` where it has none."""
     op, args = node.op, node.args
     if op in ("num", "based"):
@@ -365,6 +366,8 @@ def _add(*values: Value) -> Value:
     total = values[0]
     for v in values[1:]:
         total = _both(total, v, lambda x, y: x + y)
+    if isinstance(total, complex) and abs(total) <= CANCELLED * max(abs(complex(v)) for v in values):
+        return Fraction(0)  # else √x√x - x would be no more than near to 0, and relatively to 0 nothing is
     return total
 
 
