@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from trainers import ranks
+from trainers import attention, ranks
 from tulu_data.errors import TuluError, UsageError
 from tulu_data.strict import Strict
 
@@ -51,6 +51,8 @@ class Host:
     def __init__(self, model: Any, place: Place) -> None:
         self.place = place
         self.device = place.torch_device
+        if self.device.type == "cuda" and place.dtype == "bfloat16" and (problem := attention.varlen_problem()):
+            raise UsageError(problem)
         self.ranks = ranks.here(cuda=self.device.type == "cuda")
         self.model = model
         self._root = _Calling(model)

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trainers import gate, lora, ranks
+from trainers import gate, lora, ranks, samplers
 from trainers.chat import prompt_tokens
 from trainers.checkpoints import weights_digest
 from trainers.engine import Engine, Optimiser
@@ -243,8 +243,9 @@ def judged(prepared: Prepared, step: int, sampler: Sampler, pool: VerifierPool) 
     recipe, engine = prepared.recipe, prepared.engine
     prompts = [prepared.examples.kept[i] for i in prepared.steps.examples(step)]
     if engine.ranks.size > 1 or recipe.sampler.backend == "vllm":  # else it samples from the policy itself
-        weights = engine.weights(everywhere=True)
-        if engine.ranks.first or recipe.sampler.server is None:  # a server is told once
+        alone = recipe.sampler.server is not None  # a server is told once
+        weights = engine.weights(everywhere=not alone)
+        if engine.ranks.first or not alone:
             sampler.update(lora.merged(engine.model, weights).items())
         engine.ranks.wait()
     mine = range(engine.ranks.rank, len(prompts), engine.ranks.size)
@@ -347,6 +348,7 @@ def train(
 
     move: what a step's answers do to the policy; another one is an experiment, and not what the checkpoints tell.
     """
+    samplers.check(recipe.sampler)
     progress = progress or Silent()
     prepared = prepare(recipe, store, allow=allow, progress=progress)
     workers = max(1, (os.cpu_count() or 1) // ranks.beside())

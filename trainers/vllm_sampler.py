@@ -109,7 +109,7 @@ class VLLMSampler:
         for due, came in zip_longest(self._declared.items(), given):
             if _named(due) != _named(came):
                 raise TuluError(
-                    f"weights {_named(came)} came where {_named(due)} was due; give the sampler the policy's, all in order"
+                    f"weights {_named(came)} came where {_named(due)} was due; give the sampler all, in order"
                 )
         source = self._transfer.source
         source.weights = given

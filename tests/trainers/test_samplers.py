@@ -2,16 +2,19 @@
 
 from collections import Counter
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from trainers import attention
 from trainers.samplers import GenerateSampler, Sampling, TorchSampler, open_sampler
 
+RECIPES = Path(__file__).parents[2] / "recipes" / "training"
 PAD, EOS, WORDS = 0, 1, 258
 SCALE = 8.0  # of the weights: as they are made, attention hardly matters to the logits
 OF_PROCESS = {"torch": TorchSampler, "generate": GenerateSampler}
@@ -249,3 +252,20 @@ def test_settings_that_mean_nothing_are_refused_in_one_line(given, said):
     [error] = caught.value.errors()
     assert said in error["msg"]
     assert "\n" not in error["msg"]
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_bundled_rlvr_recipes_leave_the_models_in_training_room(path):
+    """An engine beside the models sleeps while they are trained; a model that one GPU does not hold is served."""
+    data = yaml.safe_load(path.read_text())
+    if data["stage"] != "rlvr":
+        return
+    settings = Sampling(**data["sampler"])
+    assert settings.backend == "vllm"
+    if "8b" in path.stem:
+        assert settings.engine["gpu_memory_utilization"] <= 0.5
+        assert settings.engine["enable_sleep_mode"]
+    else:
+        assert settings.server
+    assert data["save_every"] == (25 if "405b" in path.stem else 10)
+    assert "never run" in path.read_text().partition("\nname:")[0]
