@@ -121,8 +121,11 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     steps = range(job["steps"])
     sft = prepared_sft(job)
     examples = [sft.examples.kept[i] for step in steps for i in sft.steps.examples(step)]
-    labels = [[t if on and i else -100 for i, (t, on) in enumerate(zip(*e, strict=True))] for e in examples]
-    rows = [{"input_ids": e.tokens, "labels": of} for e, of in zip(examples, labels, strict=True)]
+    labels = [
+        [t if on and i else -100 for i, (t, on) in enumerate(zip(e.tokens.tolist(), e.trainable.tolist(), strict=True))]
+        for e in examples
+    ]
+    rows = [{"input_ids": e.tokens.tolist(), "labels": of} for e, of in zip(examples, labels, strict=True)]
     Path(job["rows"]["sft"]).write_text(json.dumps(rows))
     dpo = prepared_dpo(job)
     ordered = [pairs[i] for step in steps for i in dpo.steps.examples(step)]

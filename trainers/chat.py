@@ -42,6 +42,8 @@ class Example:
         """Tokens in the loss: the first token of a sequence is predicted by none, and never one of them."""
         return int(np.count_nonzero(self.trainable[1:]))
 
+    __hash__ = None  # type: ignore[assignment]  # arrays have none
+
     def __eq__(self, other: object) -> bool:
         """Of the same tokens, of which the same are trained."""
         if not isinstance(other, Example):

@@ -95,7 +95,7 @@ def loop(
                 raise Stopped(
                     f"{output}: stopped after step {step + 1:,}, as asked; the same command goes on from there"
                 )
-        model = finish(output, prepared, facts)
+        model = finish(output, prepared, facts, last)
         if ranks.first:
             write_page([output], output / REPORT_FILE)
     return Looped(model, last, lines)

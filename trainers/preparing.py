@@ -175,10 +175,16 @@ def data_of(recipe: Run, store: Store, *, allow: str | None, progress: Progress 
 
 def tell_what_is_left_out(counts: Mapping[str, int], progress: Progress | None) -> None:
     """Rows that are not trained on, or not whole."""
-    told = {"left_out": "are left out", "cut": "lose their end"}
+    told = {
+        "left_out": "are left out",
+        "identical": "of these are pairs that are one answer once they are cut",
+        "unended": "of these lose an answer's end",
+        "cut": "of the others lose their end",
+    }
     if progress and (said := [f"{counts[k]:,} {what}" for k, what in told.items() if counts.get(k)]):
-        rows = counts["examples"] + counts["left_out"]
-        progress.note(f"of {rows:,} rows, {' and '.join(said)}: too long, or nothing to train on")
+        progress.note(
+            f"of {counts['examples'] + counts['left_out']:,} rows {', '.join(said)}: too long, or nothing in the loss"
+        )
 
 
 def digest_of(recipe: Strict, version: Version, *origins: str) -> str:

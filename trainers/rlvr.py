@@ -25,7 +25,7 @@ from trainers.checkpoints import weights_digest
 from trainers.engine import Engine, Optimiser
 from trainers.host import Host
 from trainers.looping import Told, alone, loop
-from trainers.opening import Opened, open_model
+from trainers.opening import Opened, open_model, padding_of
 from trainers.packing import Steps
 from trainers.policy import Answers, Models, Updating, update
 from trainers.preparing import Run, data_of, digest_of, tell_what_is_left_out
@@ -149,10 +149,7 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
     torch.manual_seed(recipe.seed)
     opened = open_model(recipe.model, longest=recipe.longest)
     tokenizer = opened.tokenizer
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise UsageError(
-            f"model {recipe.model}: its padding token is its end-of-sequence token; give it one of its own"
-        )
+    padding_of(tokenizer, recipe.model)
     prompts = prompts_of(version, tokenizer, longest=recipe.max_prompt_length)
     tell_what_is_left_out(prompts.counts(), progress)
     count, size = recipe.episodes // (recipe.batch * recipe.samples), len(prompts.kept)
@@ -169,7 +166,9 @@ def prepare(recipe: Recipe, store: Store, *, allow: str | None = None, progress:
 def models_of(recipe: Recipe, opened: Opened, steps: int) -> tuple[Models, list[str]]:
     """The policy, PPO's value model, the reference where there is a KL; and the digests of those at the start."""
     model, tokenizer = opened
-    scorer = None if recipe.reward_model is None else open_scorer(recipe.reward_model, longest=recipe.longest)
+    scorer = (
+        None if recipe.reward_model is None else open_scorer(recipe.reward_model, longest=recipe.longest, drawn=False)
+    )
     if scorer is not None and scorer.tokenizer.get_vocab() != tokenizer.get_vocab():
         raise InputError(f"reward_model {recipe.reward_model}: its tokenizer is not that of {recipe.model}")
     trained = [model] if scorer is None else [model, scorer.model]

@@ -2,6 +2,7 @@
 
 from itertools import groupby
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,7 +130,7 @@ def test_of_the_last_turn_only_the_last_answer_is_trained(messages):
     example = chat.encode(BYTES, messages, turns="last")
     answers = [m["content"] + "<eos>" for m in messages if m["role"] == "assistant"]
     assert spans(example) == answers[-1:]
-    assert example.tokens == chat.encode(BYTES, messages).tokens
+    assert example.tokens.tolist() == chat.encode(BYTES, messages).tokens.tolist()
 
 
 @BOTH
@@ -138,8 +139,8 @@ def test_of_the_last_turn_only_the_last_answer_is_trained(messages):
 def test_what_a_message_writes_about_special_tokens_stays_text(tokenizer, messages):
     example = chat.encode(tokenizer, messages)
     answers = sum(m["role"] == "assistant" for m in messages)
-    assert example.tokens.count(tokenizer.eos_token_id) == answers
-    assert tokenizer.pad_token_id not in example.tokens
+    assert example.tokens.tolist().count(tokenizer.eos_token_id) == answers
+    assert tokenizer.pad_token_id not in example.tokens.tolist()
     assert text_of(example.tokens, tokenizer) == "".join(p.text + "<eos>" * p.ends for p in chat.pieces(messages))
 
 
@@ -148,7 +149,7 @@ def test_what_a_message_writes_about_special_tokens_stays_text(tokenizer, messag
 @settings(max_examples=200, deadline=None)
 def test_without_special_tokens_in_it_tokens_are_those_of_one_render(tokenizer, messages):
     whole = tokenizer(render(messages), add_special_tokens=False)["input_ids"]
-    assert list(chat.encode(tokenizer, messages).tokens) == whole
+    assert chat.encode(tokenizer, messages).tokens.tolist() == whole
 
 
 @given(conversations())
@@ -183,7 +184,7 @@ def test_an_empty_answer_trains_its_end():
 @pytest.mark.parametrize("turns", ["all", "last"])
 def test_a_conversation_without_an_answer_trains_nothing(turns):
     example = chat.encode(BYTES, said(("system", "Be brief."), ("user", "Hi")), turns=turns)
-    assert example.tokens
+    assert len(example.tokens)
     assert example.trained == 0
 
 
@@ -191,9 +192,33 @@ def test_truncation_keeps_the_beginning():
     example = chat.encode(BYTES, TURN)
     assert chat.truncated(example, 10_000) == example
     cut = chat.truncated(example, len(example.tokens) - 1)
-    assert (cut.tokens, cut.trainable) == (example.tokens[:-1], example.trainable[:-1])
+    assert cut == chat.Example(example.tokens[:-1], example.trainable[:-1]) != example
+    assert cut.tokens.base is None  # the rest is not held in memory
     assert cut.trained == example.trained - 1
 
 
+def example_of(*trainable):
+    return chat.Example(np.arange(len(trainable), dtype=np.int32), np.array(trainable, np.bool_))
+
+
 def test_the_first_token_of_a_sequence_is_not_counted():
-    assert chat.Example((5, 6, 7), (True, True, False)).trained == 1
+    assert example_of(True, True, False).trained == 1
+
+
+def test_examples_are_equal_by_tokens_and_masks():
+    assert example_of(False, True) == example_of(False, True)
+    assert example_of(False, True) != example_of(False, False)
+    assert example_of(False, True) != example_of(False, True, True)
+    assert example_of() != ()
+
+
+def test_a_token_takes_five_bytes():
+    example = chat.encode(BYTES, LONG)
+    assert example.tokens.nbytes + example.trainable.nbytes == 5 * len(example.tokens)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=5), min_size=1, max_size=6))
+def test_the_mask_of_a_packed_row_is_that_of_its_examples_but_for_their_first_tokens(rows):
+    examples = [example_of(*row) for row in rows]
+    assert chat.in_loss(examples).tolist() == [t and i > 0 for row in rows for i, t in enumerate(row)]
+    assert [e.trainable.tolist() for e in examples] == rows

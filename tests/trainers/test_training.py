@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -22,6 +23,7 @@ from tulu_data.mixture import Part, mix
 from tulu_data.parquet import ShardWriter
 from tulu_data.rows import finish, to_table
 from tulu_data.store import Store
+from tulu_data.strict import validate
 from tulu_data.take import Take
 
 RECORD = {
@@ -144,12 +146,47 @@ def test_the_reference_that_is_kept_is_not_taken_for_that_of_other_tokens_or_ano
     prepared = dpo.prepare(recipe("dpo", tiny_llama), store)
     dpo.reference_of(prepared, tmp_path)
     first, *rest = prepared.examples.kept
-    ended = first.chosen._replace(tokens=(*first.chosen.tokens[:-1], 5))  # as by another tokenizer
+    ended = replace(first.chosen, tokens=np.append(first.chosen.tokens[:-1], np.int32(5)))  # by another tokenizer
     other = replace(prepared, examples=prepared.examples._replace(kept=[first._replace(chosen=ended), *rest]))
     assert torch.equal(dpo.reference_of(other, tmp_path).chosen, dpo.live_reference(other).chosen)
     prepared.engine.model.config.rms_norm_eps = 1e-2
     dpo.reference_of(prepared, tmp_path)
     assert len(list(tmp_path.glob("*reference.npz"))) == 3
+
+
+def test_pairs_that_are_the_same_once_they_are_cut_are_left_out_and_counted(store, tiny_llama, tmp_path):
+    asked = [turn("user", "?")]
+    answers = [("12345 yes", "12345 no"), ("same", "same"), ("1", "2"), ("1", "2 and a long rest"), ("a", "b")]
+    rows = [
+        {"messages": asked, "chosen": [turn("assistant", a)], "rejected": [turn("assistant", b)]} for a, b in answers
+    ]
+    publish(store, "cut", "preference", rows)
+    longest = len("<|user|>\n?\n<|assistant|>\n12345")
+    given = {"mixture": "cut", "max_length": longest, "batch": 1}
+    counts = dpo.prepare(recipe("dpo", tiny_llama, **given), store).examples.counts()
+    told = ("examples", "left_out", "identical", "unended", "cut")
+    assert [counts[k] for k in told] == [3, 2, 2, 0, 1]
+    prepared = reward.prepare(recipe("reward", tiny_llama, **given), store)
+    counts = prepared.examples.counts()
+    assert [counts[k] for k in told] == [2, 3, 1, 2, 0]
+    eos = prepared.engine.tokenizer.eos_token_id
+    assert all(side.tokens[-1] == eos for pair in prepared.examples.kept for side in pair)
+    with pytest.raises(InputError, match="no row has two whole answers that differ within 20 tokens; raise max_length"):
+        reward.prepare(recipe("reward", tiny_llama, **{**given, "max_length": 20}), store)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"loss": "simpo", "label_smoothing": 0.1}, "label_smoothing: is a setting of dpo_norm and dpo, and loss is"),
+        ({"gamma": 0.5}, "gamma: is a setting of simpo, and loss is dpo_norm; leave it out"),
+        ({"loss": "dpo", "gamma": 1.0}, "gamma: is a setting of simpo, and loss is dpo; leave it out"),
+    ],
+)
+def test_a_setting_of_another_loss_is_refused(given, message):
+    with pytest.raises(RecipeError, match=message) as wrong:
+        validate(dpo.Recipe, {"name": "a", "stage": "dpo", "model": "m", "mixture": "x", **given}, "my.yaml")
+    assert "\n" not in str(wrong.value)
 
 
 def test_a_reference_does_not_hang_on_how_many_pairs_are_packed_at_once(store, tiny_llama, monkeypatch):
@@ -323,7 +360,7 @@ def test_a_reward_model_scores_the_chosen_answer_higher_and_is_a_plain_classifie
     model, tokenizer = (x.from_pretrained(trained.model) for x in (AutoModelForSequenceClassification, AutoTokenizer))
     assert tokenizer.pad_token_id == model.config.pad_token_id
     with torch.no_grad():
-        alone = [float(model(input_ids=torch.tensor([side.tokens])).logits) for side in pair]
+        alone = [float(model(input_ids=torch.from_numpy(side.tokens)[None].long()).logits) for side in pair]
     assert packed.tolist() == pytest.approx(alone, abs=1e-4)  # its own head was kept, and the score is read at the end
 
 
@@ -407,6 +444,16 @@ def test_the_model_that_is_left_is_a_plain_checkpoint_with_template_and_card(sto
     assert store.open("sums").ref in card
 
 
+def test_a_training_in_half_precision_leaves_half_and_goes_on_from_whole(store, tiny_llama, tmp_path):
+    trained = run("sft", store, tiny_llama, tmp_path / "out", until=1, place=Place(device="cpu", dtype="bfloat16"))
+    told = [
+        json.loads((f / "config.json").read_text())["dtype"] for f in (trained.model, *checkpoints(tmp_path / "out"))
+    ]
+    assert told == ["bfloat16", "float32"]
+    model = AutoModelForCausalLM.from_pretrained(trained.model, dtype="auto")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
 # ------------------------------------------------------------ bad input
 
 
@@ -431,7 +478,7 @@ def test_the_model_that_is_left_is_a_plain_checkpoint_with_template_and_card(sto
             "pack_tokens is 100, and what shares a row may have 128, 2 × max_length",
         ),
         ("sft", {"mixture": "summs"}, StoreError, "did you mean 'sums'"),
-        ("sft", {"model": "/nowhere"}, InputError, "model /nowhere: cannot be opened"),
+        ("sft", {"model": "/nowhere"}, InputError, "model /nowhere: no such folder; train it first, or name a"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line_before_the_first_step(
@@ -558,7 +605,8 @@ def test_the_bundled_recipes_are_valid_and_name_suites_that_there_are(path):
     data = yaml.safe_load(path.read_text())
     loaded = {**TRAINERS, "rlvr": rlvr}[data["stage"]].Recipe(**data)
     assert loaded.name == path.stem
-    assert loaded.source == {"tulu3-70b-rlvr-card": "card", "quickstart-sft": ""}.get(path.stem, "paper")
+    sources = {"tulu3-70b-rlvr-card": "card", "tulu3-8b-grpo": "open-instruct", "quickstart-sft": ""}
+    assert loaded.source == sources.get(path.stem, "paper")
     found = find_suites(loaded.suites, path.parent, None, path.name)
     assert gate.ids(loaded.suites) == [suite.id for suite in found]
 
