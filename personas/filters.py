@@ -6,11 +6,13 @@ Each filter is a rule on the text; a row that it meets is rejected with the filt
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from personas.skill import Rejected, Reply
+from tulu_data.filters.identity import AS_AN_AI, I_AM_A_MODEL, I_AM_AN_AI, MADE_BY_A_MAKER
+from tulu_data.filters.language import letters, prose_of
+from tulu_data.filters.repetition import repeated_share
 from tulu_data.verifiers.instructions import language_of
 from tulu_data.verifiers.refusal import refuses
 
@@ -20,14 +22,8 @@ REPETITION_WORDS = 60  # texts below are too short to tell
 LANGUAGE_LETTERS = 80  # likewise
 _GRAM = 4
 
-_SELF = re.compile(
-    r"\b(?:as an? (?:ai|artificial intelligence|large language model|language model|virtual assistant|ai assistant)\b"
-    r"|i(?:['’]m| am) (?:just |only )?an? (?:ai|artificial intelligence|language model|large language model)\b"
-    r"|i(?:['’]m| am) (?:chatgpt|gpt-\d|claude|gemini|llama|qwen|tulu|copilot|mistral)\b"
-    r"|(?:developed|trained|created|made) by (?:openai|anthropic|google|meta|microsoft|alibaba|ai2|mistral)\b)",
-    re.IGNORECASE,
-)
-_NO_PROSE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|`[^`\n]*`", re.DOTALL)
+# In any person, and in prompts too: what is made has no need to speak of models.
+_SELF = re.compile(rf"\b(?:{AS_AN_AI}|{I_AM_AN_AI}|{I_AM_A_MODEL}|{MADE_BY_A_MAKER})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -53,28 +49,16 @@ class Filters:
             for word in self.keywords:
                 if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE):
                     raise Rejected("keyword", f"the {place} holds {word!r}")
-            if (share := repeated_share(text)) > self.repeated:
+            if (share := repeated_share(text, n=_GRAM, min_words=REPETITION_WORDS)) > self.repeated:
                 raise Rejected("repetition", f"{share:.0%} of the {place} repeats itself")
             if (place == "prompt" or checks_language) and (found := _other_language(text, language)):
                 raise Rejected("language", f"the {place} is in {found!r}, not {language!r}")
 
 
-def repeated_share(text: str) -> float:
-    """The share of a text's word 4-grams that stand in it before; 0 for short texts.
-
-    After the repetition rules of arXiv 2112.11446, Table A1.
-    """
-    words = text.lower().split()
-    if len(words) < REPETITION_WORDS:
-        return 0.0
-    grams = Counter(tuple(words[i : i + _GRAM]) for i in range(len(words) - _GRAM + 1))
-    return 1 - len(grams) / grams.total()
-
-
 def _other_language(text: str, language: str) -> str | None:
     """The language of a text's prose where it is another; None also where there is too little to tell."""
-    prose = _NO_PROSE.sub(" ", text)
-    if sum(c.isalpha() for c in prose) < LANGUAGE_LETTERS:
+    prose = prose_of(text)
+    if letters(prose) < LANGUAGE_LETTERS:
         return None
     found = language_of(prose)
     return None if found is None or found.partition("-")[0] == language.partition("-")[0] else found

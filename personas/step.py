@@ -24,7 +24,7 @@ from tulu_data.store import Store, Version
 from tulu_data.strict import Strict
 from tulu_data.strict import validate as validate_strict
 
-VERSION = 1  # raised when the step gives other rows for the same section
+VERSION = 2  # raised when the step gives other rows for the same section
 
 
 class OpenAI(ModelSpec):

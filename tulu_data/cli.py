@@ -23,6 +23,10 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "run": Entry("tulu_data.commands.run:command", "Run a recipe: ingest, audit, drop, mix, publish."),
     "ingest": Entry("tulu_data.commands.ingest:command", "Read raw files or a hub dataset into a version of rows."),
+    "filter": Entry("tulu_data.commands.filter:command", "Publish a version without what quality filters drop."),
+    "dedup": Entry(
+        "tulu_data.commands.dedup:command", "Find and drop duplicate rows, exact and near, within or across versions."
+    ),
     "suites": Entry("decontam.suites_command:command", "List evaluation suites, preview and save them."),
     "audit": Entry("decontam.commands:audit_command", "Find which rows overlap which evaluation instances."),
     "judge": Entry("decontam.commands:judge_command", "Apply another policy to a finished audit, without a rescan."),

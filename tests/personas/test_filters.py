@@ -15,11 +15,12 @@ from personas.duplicates import (
     distinct_share,
     near_duplicates,
 )
-from personas.filters import KEYWORDS, LANGUAGE_LETTERS, REPEATED, REPETITION_WORDS, Filters, repeated_share
+from personas.filters import KEYWORDS, LANGUAGE_LETTERS, REPEATED, REPETITION_WORDS, Filters
 from personas.mutating import MAX_MUTANTS, mutants
 from personas.skill import Checks, Rejected, Reply
 from personas.voting import Elected, vote
 from tulu_data.errors import InputError
+from tulu_data.filters.repetition import repeated_share
 from tulu_data.llm.request import Request, answer_of
 from tulu_data.verifiers import Task, verify
 from tulu_data.verifiers.math_answer import answer_in
@@ -173,11 +174,12 @@ def test_a_text_that_repeats_itself_is_rejected_and_a_short_or_mildly_repeating_
 
 
 def test_the_share_that_repeats_is_counted_in_word_4_grams():
-    assert repeated_share("a b c d " * 14) == 0.0  # too short
+    how = {"n": 4, "min_words": REPETITION_WORDS}
+    assert repeated_share("a b c d " * 14, **how) == 0.0  # too short
     many = ("a b c d " * 25).split()
     grams = [tuple(many[i : i + 4]) for i in range(len(many) - 3)]
-    assert repeated_share(" ".join(many)) == 1 - len(set(grams)) / len(grams) > REPEATED
-    assert repeated_share(" ".join(f"w{i}" for i in range(REPETITION_WORDS))) == 0.0
+    assert repeated_share(" ".join(many), **how) == 1 - len(set(grams)) / len(grams) > REPEATED
+    assert repeated_share(" ".join(f"w{i}" for i in range(REPETITION_WORDS)), **how) == 0.0
 
 
 # ------------------------------------------------------------ language
