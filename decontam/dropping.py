@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +54,7 @@ def drop(
     What was dropped is kept in `drops/decontaminate.parquet`. `InputError` where the audit was made of other rows.
     """
     gone = leaving(audit, version)
-    record = decontamination_record(audit, version.name)
+    record = decontamination_record(audit, version.name, sorted(version.manifest.logical.sources))
     drops = drops_table(audit, version)
     progress = progress or Silent()
     with store.build(name, version.kind) as build:
@@ -115,8 +115,8 @@ def kept_mask(gone: Leaving, row_shas: pa.Array | pa.ChunkedArray) -> npt.NDArra
     return np.asarray(kept.to_numpy(zero_copy_only=False), np.bool_)
 
 
-def decontamination_record(audit: Audit, set_name: str) -> dict[str, Any]:
-    """What a cleaned version says of how it was cleaned: plain data for its manifest."""
+def decontamination_record(audit: Audit, set_name: str, sources: Sequence[str]) -> dict[str, Any]:
+    """What a cleaned version says of how it was cleaned: plain data for its manifest. sources: of the set's rows."""
     facts = audit.set_facts(set_name)
     settings, policy = audit.manifest["settings"], audit.manifest["policy"]
     flagged = {e["suite"]: e for e in audit.evals.filter(pc.field("set") == set_name).to_pylist()}
@@ -128,6 +128,7 @@ def decontamination_record(audit: Audit, set_name: str) -> dict[str, Any]:
         **settings,
         **policy,
         "set": set_name,
+        "sources": list(sources),
         "digest": facts["digest"],
         "verdict": facts["verdict"],
         "marks": audit.manifest["marks"],

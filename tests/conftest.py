@@ -207,16 +207,34 @@ def serve():
         context.__exit__(None, None, None)
 
 
+# `transformers serve MODEL` that tells what reaches the model: the token ids of each request, a line in asked.jsonl.
+TELLING = """
+import json, sys
+from transformers.cli.transformers import main
+from transformers.generation.continuous_batching.continuous_api import ContinuousBatchingManager as Manager
+
+add = Manager.add_request
+
+def told(self, input_ids, *more, **settings):
+    with open(f"{sys.argv[2]}/asked.jsonl", "a") as file:
+        file.write(json.dumps(list(input_ids)) + chr(10))
+    return add(self, input_ids, *more, **settings)
+
+Manager.add_request = told
+main()
+"""
+
+
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
-    """`transformers serve` with a tiny Llama made on the spot: its URL and the model's name."""
+    """`transformers serve` with a tiny Llama made on the spot: its URL and the model's name, which is its folder."""
     folder = tmp_path_factory.mktemp("tiny-llama")
     tiny.write_model(folder, positions=512)
     cache = tmp_path_factory.mktemp("cache")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--device", "cpu"]
+    command = [sys.executable, "-c", TELLING, "serve", str(folder), "--device", "cpu"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--continuous-batching"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     log = (cache / "log").open("w")

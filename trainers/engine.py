@@ -99,8 +99,9 @@ class Engine(Host):
         norm = _whole(total)
         if not (math.isfinite(sums["loss"]) and math.isfinite(norm)):
             raise Diverged(
-                f"step {number}: the loss is {sums['loss']:.4g} and its gradient's norm {norm:.4g}; lower the "
-                "optimiser's learning_rate or set its max_grad_norm, and start again in another --output"
+                f"step {number}: the loss is {sums['loss']:.4g} and its gradient's norm {norm:.4g} "
+                f"({type(self.model).__name__}); lower the optimiser's learning_rate or max_grad_norm, and start again "
+                "in another --output"
             )
         if self.settings.max_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters(), self.settings.max_grad_norm, total)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tulu_data.errors import GateError, UsageError
-from tulu_data.manifest import Manifest
+from tulu_data.manifest import Manifest, covered_sources
 from tulu_data.progress import Progress
 from tulu_data.store import Store, Version
 from tulu_data.suite_registry import bundled_suites, registry
@@ -74,7 +74,8 @@ def _covered(described: Manifest) -> dict[str, set[str]]:
     """By source, the suites on record; what a version was cleaned of last it was cleaned of whole."""
     covered: dict[str, set[str]] = {}
     for record in described.decontamination:
-        covered.setdefault(record["set"], set()).update(s["id"] for s in record["suites"])
+        for source in covered_sources(record):
+            covered.setdefault(source, set()).update(s["id"] for s in record["suites"])
     if described.decontamination and described.steps and described.steps[-1].name == "decontaminate":
         for source in described.logical.sources:
             covered.setdefault(source, set()).update(s["id"] for s in described.decontamination[-1]["suites"])

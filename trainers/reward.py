@@ -94,8 +94,9 @@ def scores_of(engine: Engine, sides: Sequence[Example]) -> torch.Tensor:
     row = packed([s.tokens for s in sides], engine.device)
     hidden = engine.model.base_model(**row.arguments).last_hidden_state[0]
     ends = row.starts[1:].long() - 1
-    scores: torch.Tensor = hidden[ends] @ engine.model.score.weight.T
-    return scores.float().squeeze(1)
+    with torch.autocast(engine.device.type, enabled=False):  # half a precision would blur which score is higher
+        scores: torch.Tensor = hidden[ends].float() @ engine.model.score.weight.float().T
+    return scores.squeeze(1)
 
 
 def micro_batches(prepared: Prepared, pairs: Sequence[Pair]) -> list[Callable[[], Added]]:

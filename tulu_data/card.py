@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from tulu_data.licenses import KNOWN
-from tulu_data.manifest import Manifest
+from tulu_data.manifest import Manifest, covered_sources
 from tulu_data.tables import percent, printable
 from tulu_data.tally import UNSTATED
 
@@ -76,7 +76,8 @@ def _decontamination(described: Manifest) -> str:
     """Against what, how, and how much: a paragraph and a table for each set that was audited."""
     if not described.decontamination:
         return "Not decontaminated: no audit is on record."
-    bare = sorted(set(described.logical.sources) - {r["set"] for r in described.decontamination})
+    audited = {source for record in described.decontamination for source in covered_sources(record)}
+    bare = sorted(set(described.logical.sources) - audited)
     rest = [f"Without a record: {', '.join(map(_cell, bare))}."] if bare else []
     return "\n\n".join([*(_record(r) for r in described.decontamination), *rest])
 

@@ -161,6 +161,11 @@ def version_id(digest: str) -> str:
     return f"tv1-{digest[:ID_HEX]}"
 
 
+def covered_sources(record: Mapping[str, Any]) -> list[str]:
+    """The sources whose rows a decontamination record speaks of; a set is one itself where it does not say."""
+    return list(record.get("sources") or [record["set"]])
+
+
 def environment() -> dict[str, str]:
     """The versions that a reader of the manifest may want to know; outside the id."""
     import pyarrow as pa
