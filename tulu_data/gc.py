@@ -52,7 +52,7 @@ def _unreferenced(store: Store, *, versions: bool, audits: bool) -> Iterator[Rem
         yield from _unrecorded(store, kept)
     if not versions:
         return
-    for folder in sorted((store.root / "scans").glob("ts1-*")):
+    for folder in sorted((store.root / "scans").glob("t[sd]1-*")):  # of audits, and of searches for duplicates
         yield Removal(folder, "of an audit that was not finished", _size(folder))
     for folder in sorted((store.root / "index").glob("*")):
         yield Removal(folder, "an index, which is made again when it is needed", _size(folder))

@@ -26,7 +26,7 @@ from tulu_data.manifest import Origin, canonical_json
 from tulu_data.outline import Outline, outline
 from tulu_data.progress import Progress, Silent
 from tulu_data.read import ReadOptions
-from tulu_data.recipe import ABOUT, CLEAN, Loaded, Recipe, SourceSpec
+from tulu_data.recipe import ABOUT, CLEAN, FILTERED, UNIQUE, Loaded, Recipe, SourceSpec
 from tulu_data.store import Store, Version
 from tulu_data.tokens import tokenizer_digest
 
@@ -34,7 +34,7 @@ from tulu_data.tokens import tokenizer_digest
 STEPS = {"decontaminate": "decontam.step", "synth": "personas.step", "pairs": "personas.pairs.step"}
 SOURCES = ("ingest", "synth", "pairs")  # the steps that give a source
 
-INGEST_VERSION, MIX_VERSION = 1, 1  # raise when the step gives other rows for the same input
+INGEST_VERSION, DEDUP_VERSION, MIX_VERSION = 1, 1, 1  # raise when the step gives other rows for the same input
 
 Status = Literal["done", "cached", "to run"]
 
@@ -113,6 +113,8 @@ class Run:
     recipe: str
     steps: list[StepReport] = field(default_factory=list)
     sources: dict[str, Version | None] = field(default_factory=dict)
+    filtered: dict[str, Version | None] = field(default_factory=dict)
+    unique: dict[str, Version | None] = field(default_factory=dict)
     clean: dict[str, Version | None] = field(default_factory=dict)
     audit: Path | None = None
     plan: mixing.Plan | None = None
@@ -129,8 +131,8 @@ def run(
     dry_run: bool = False,
     until: str | None = None,
 ) -> Run:
-    """Makes everything the recipe describes; with `until` (`ingest:NAME`, `synth:NAME`, `pairs:NAME`, `drop:NAME`) only
-    what that step needs.
+    """Makes everything the recipe describes; with `until` (`ingest:NAME`, `synth:NAME`, `pairs:NAME`, `filter:NAME`,
+    `dedup:NAME`, `drop:NAME`) only what that step needs.
 
     With `dry_run` nothing is written: the result says which steps are cached and which would run.
     """
@@ -153,6 +155,7 @@ class _Runner:
         action, _, wanted = (until or "mix").partition(":")
         result = self.result
         decontam, settings = self._decontamination() if action not in SOURCES else (None, None)
+        filters, duplicates = self._filters(), self._duplicates()
         self._validate_made()
         self._check_declared_licenses()
         for name in self.recipe.sources if action not in SOURCES else [wanted]:
@@ -160,7 +163,17 @@ class _Runner:
         if action in SOURCES:
             return result
         self._check_licenses()
-        result.clean = dict(result.sources)
+        if filters is not None:
+            for name in self.recipe.sources if action != "filter" else [wanted]:
+                result.filtered[name] = self._filter(name, filters)
+        if action == "filter":
+            return result
+        if duplicates is not None:
+            for name in self.recipe.sources if action != "dedup" else [wanted]:
+                result.unique[name] = self._unique(name, duplicates)
+        if action == "dedup":
+            return result
+        result.clean = self._ready()
         if decontam is not None:
             result.audit = self._audit(decontam, settings)
             if result.audit is not None and decontam.gated(settings) and not self.dry_run:
@@ -170,6 +183,29 @@ class _Runner:
         if action == "mix" and self.recipe.mix is not None:
             result.mixture = self._mix(self.recipe.mix)
         return result
+
+    def _ready(self) -> dict[str, Version | None]:
+        """The sources as they are audited: without duplicates, filtered, or as they were read."""
+        return dict(self.result.unique or self.result.filtered or self.result.sources)
+
+    def _filters(self) -> Any:
+        """The filters' settings; None where the recipe has none."""
+        from tulu_data.filters import registry
+
+        section = self.recipe.filter
+        if section is None:
+            return None
+        settings = registry.validate(section, self.loaded.place)
+        registry.active(settings)  # there must be one
+        return settings
+
+    def _duplicates(self) -> Any:
+        """What counts as a duplicate; None where the recipe does not look for any."""
+        from tulu_data.dedup import Settings
+        from tulu_data.strict import validate
+
+        section = self.recipe.dedup
+        return None if section is None else validate(Settings, section, self.loaded.place, under="dedup")
 
     def _decontamination(self) -> tuple[Decontamination | None, Any]:
         section = self.recipe.decontaminate
@@ -284,9 +320,56 @@ class _Runner:
         stated = {name: spec.stated for name, spec in self.recipe.sources.items()}
         check_licenses(versions, self.recipe.licenses, stated=stated, progress=self.progress)
 
+    def _filter(self, name: str, settings: Any) -> Version | None:
+        from tulu_data.filters import filtering, registry
+
+        version, step = self.result.sources[name], f"filter:{name}"
+        if version is None:
+            self._report(step, "to run", None, None, 0.0)
+            return None
+        on = registry.active(settings)
+        key = {
+            "step": "filter",
+            "version": filtering.VERSION,
+            "settings": settings.model_dump(mode="json"),
+            "filters": {f.name: [f.version, dict(f.key(s))] for f, s in on},
+            "name": name,
+            "from": _identity(version),
+        }
+        how: dict[str, Any] = {"workers": self.workers, "progress": self.progress, "origin": self._origin(step)}
+        return self._version_step(
+            step, key, lambda: filtering.filter_version(version, self.store, f"{name}{FILTERED}", settings, **how)
+        )
+
+    def _unique(self, name: str, settings: Any) -> Version | None:
+        from tulu_data import dedup
+
+        step, before = f"dedup:{name}", self.result.filtered or self.result.sources
+        compared = [before[n] for n in self.recipe.sources] if settings.scope == "across" else [before[name]]
+        versions, version = [v for v in compared if v is not None], before[name]
+        if version is None or len(versions) < len(compared):
+            self._report(step, "to run", None, None, 0.0)
+            return None
+        key = {
+            "step": "dedup",
+            "version": DEDUP_VERSION,
+            "settings": settings.model_dump(mode="json"),
+            "name": name,
+            "from": _identity(version),
+            "compared": [_identity(v) for v in versions],
+        }
+
+        def make() -> Version:
+            found = dedup.find_in_store(versions, settings, self.store, workers=self.workers, progress=self.progress)
+            how: dict[str, Any] = {"progress": self.progress, "origin": self._origin(step)}
+            return dedup.publish_unique(found, version, self.store, f"{name}{UNIQUE}", **how)
+
+        return self._version_step(step, key, make)
+
     def _audit(self, decontam: Decontamination, settings: Any) -> Path | None:
-        versions = [v for v in self.result.sources.values() if v is not None]
-        if len(versions) < len(self.result.sources):
+        ready = self._ready()
+        versions = [v for v in ready.values() if v is not None]
+        if len(versions) < len(ready):
             self._report("audit", "to run", None, None, 0.0)
             return None
         found = decontam.find_audit(settings, versions, self.store)
@@ -302,7 +385,7 @@ class _Runner:
         return path
 
     def _drop(self, decontam: Decontamination, name: str) -> Version | None:
-        audit, version = self.result.audit, self.result.sources[name]
+        audit, version = self.result.audit, self._ready()[name]
         if audit is None or version is None:
             self._report(f"drop:{name}", "to run", None, None, 0.0)
             return None

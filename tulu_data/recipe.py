@@ -22,7 +22,7 @@ from tulu_data.store import check_name
 from tulu_data.strict import Strict, load_yaml, validate
 from tulu_data.take import Take
 
-CLEAN = "-clean"  # what the name of a decontaminated source ends with
+FILTERED, UNIQUE, CLEAN = "-filtered", "-unique", "-clean"  # what the names of a source's later versions end with
 BUNDLED = Path(tulu_data.__file__).parent.parent / "recipes"  # beside the package, in a checkout and in a wheel
 
 
@@ -74,7 +74,7 @@ class SourceSpec(Strict):
 
 
 class Recipe(Strict):
-    """One pipeline: sources (read or made) → audit → drop → mix."""
+    """One pipeline: sources (read or made) → filter → duplicates → audit → drop → mix."""
 
     name: str
     description: str = ""
@@ -83,6 +83,8 @@ class Recipe(Strict):
     tokenizer: str | None = None
     sources: dict[str, SourceSpec] = Field(min_length=1)
     licenses: LicensePolicy = LicensePolicy()
+    filter: dict[str, Any] | None = Field(default=None, description="quality filters; read by tulu_data.filters")
+    dedup: dict[str, Any] | None = Field(default=None, description="duplicates; read by tulu_data.dedup")
     decontaminate: dict[str, Any] | None = None  # read by the decontam package
     mix: dict[str, Take] | None = None
     size: Size | None = None
@@ -95,7 +97,11 @@ class Recipe(Strict):
                 check_name(name)
             except UsageError as e:
                 raise ValueError(str(e)) from None
-        made = [self.name, *self.sources, *(f"{name}{CLEAN}" for name in self.sources if self.decontaminate)]
+        endings = {FILTERED: self.filter, UNIQUE: self.dedup, CLEAN: self.decontaminate}
+        results = [
+            f"{name}{ending}" for ending, section in endings.items() if section is not None for name in self.sources
+        ]
+        made = [self.name, *self.sources, *results]
         for name, times in Counter(made).items():
             if times > 1:
                 raise ValueError(f"two results would be called {name!r}; rename the recipe or a source")

@@ -96,7 +96,8 @@ def _changed(then: Sequence[Input], now: Sequence[Input]) -> list[str]:
 
 def _result(finished: Run, step: str) -> Version:
     action, _, name = step.partition(":")
-    found = {"drop": finished.clean, "mix": {"": finished.mixture}, **dict.fromkeys(SOURCES, finished.sources)}
+    later = {"filter": finished.filtered, "dedup": finished.unique, "drop": finished.clean}
+    found = {**later, "mix": {"": finished.mixture}, **dict.fromkeys(SOURCES, finished.sources)}
     version = found[action][name]
     assert version is not None
     return version

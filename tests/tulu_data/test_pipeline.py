@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from tulu_data import ingestion
 from tulu_data import recipe as recipes
 from tulu_data.cli import cli
-from tulu_data.errors import GateError, InputError, StoreError
+from tulu_data.errors import GateError, InputError, RecipeError, StoreError
 from tulu_data.pipeline import run
 from tulu_data.reproduce import reproduce
 from tulu_data.store import Store
@@ -102,6 +102,53 @@ def test_a_second_run_skips_every_step_and_touches_no_file(tmp_path, records):
     assert {s.status for s in first.steps} == {"done"}
     assert {s.status for s in second.steps} == {"cached"}
     assert before == {p: p.stat().st_mtime_ns for p in store.root.rglob("*") if p.is_file()}
+
+
+def test_filters_and_duplicates_come_before_the_audit_and_can_be_made_again(tmp_path, records):
+    said = {**records[0], "response": "As an AI language model, I cannot say."}
+    theirs = [*map(conversation, range(500, 560)), *records[:10]]
+    sections = {"filter": {"self_identification": True}, "dedup": {"scope": "across", "priority": ["a"]}}
+    loaded = write_recipe(tmp_path, [*records, records[3], said], theirs, **sections)
+    store = Store(tmp_path / "s")
+    planned = run(loaded, store, dry_run=True)
+    assert [s.step for s in planned.steps if s.status == "to run"][2:6] == [
+        "filter:a",
+        "filter:b",
+        "dedup:a",
+        "dedup:b",
+    ]
+    made = run(loaded, store)
+    assert (made.filtered["a"].rows, made.filtered["b"].rows) == (201, 70)
+    assert (made.unique["a"].rows, made.unique["b"].rows) == (200, 60)
+    assert made.clean["a"].rows == 200 - 12
+    assert made.clean["a"].name == "a-clean"
+    assert {s for r in made.mixture.manifest.decontamination for s in r["sources"]} == {"a", "b"}
+    assert {s.status for s in run(loaded, store).steps} == {"cached"}
+    for version in (made.filtered["a"], made.unique["b"], made.clean["b"], made.mixture):
+        again = reproduce(version.manifest, Store(tmp_path / "again"))
+        assert again.same_version, version.ref
+    other = run(
+        write_recipe(tmp_path, [*records, records[3], said], theirs, **{**sections, "filter": {"pii": True}}), store
+    )
+    done = [s.step for s in other.steps if s.status == "done"]
+    assert done[:4] == ["filter:a", "filter:b", "dedup:a", "dedup:b"]
+    assert not any(s.startswith("ingest") for s in done)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"filter": {"pij": True}}, r"filter.pij: unknown key; did you mean 'pii'\?"),
+        ({"filter": dict.fromkeys(("roles", "templates", "refusals", "self_identification"), False)
+          | {"cut_off": False, "repetition": False}}, "every filter is off"),
+        ({"dedup": {"nere": True}}, r"dedup.nere: unknown key; did you mean 'near'\?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_filter_or_dedup_section_is_one_line_before_anything_is_read(tmp_path, records, section, message):
+    store = Store(tmp_path / "s")
+    with pytest.raises(RecipeError, match=message):
+        run(write_recipe(tmp_path, records, **section), store)
+    assert not store.names()
 
 
 def test_changing_one_source_runs_again_only_what_depends_on_it(tmp_path, records):

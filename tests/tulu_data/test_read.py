@@ -179,7 +179,7 @@ def test_an_array_cut_anywhere_keeps_whole_items_and_ends_with_one_problem(cut: 
         ("array-named.jsonl", array(RECORDS)),
         ("parquet-named.jsonl", parquet(RECORDS)),
         ("arrow-named.csv", arrow(RECORDS)),
-        ("gzip-named.jsonl", gzip.compress(jsonl(RECORDS))),
+        ("gzip-named.jsonl", gzip.compress(jsonl(RECORDS), mtime=0)),
         ("zstd-named.json.gz", zstd(array(RECORDS))),
         ("plain-named.jsonl.gz", jsonl(RECORDS)),
         ("jsonl-named.txt", jsonl(RECORDS)),
@@ -188,10 +188,10 @@ def test_an_array_cut_anywhere_keeps_whole_items_and_ends_with_one_problem(cut: 
         ("mark.jsonl", b"\xef\xbb\xbf" + jsonl(RECORDS)),
         ("mark.json", b"\xef\xbb\xbf" + array(RECORDS)),
         ("mark.csv", b"\xef\xbb\xbf" + delimited(RECORDS)),
-        ("mark.jsonl.gz", gzip.compress(b"\xef\xbb\xbf" + jsonl(RECORDS))),
+        ("mark.jsonl.gz", gzip.compress(b"\xef\xbb\xbf" + jsonl(RECORDS), mtime=0)),
         ("crlf.jsonl", jsonl(RECORDS).replace(b"\n", b"\r\n")),
         ("blank.jsonl", jsonl(RECORDS).replace(b"\n", b"\n\n  \n")),
-        ("members.jsonl.gz", gzip.compress(jsonl(RECORDS[:1])) + gzip.compress(jsonl(RECORDS[1:]))),
+        ("members.jsonl.gz", gzip.compress(jsonl(RECORDS[:1]), mtime=0) + gzip.compress(jsonl(RECORDS[1:]), mtime=0)),
         ("minified-wrapper.json", json.dumps({"data": RECORDS})),
         ("wrapper-named.jsonl", json.dumps({"rows": RECORDS})),
     ],
@@ -316,7 +316,7 @@ def test_a_parquet_chunk_is_the_address_of_a_row_group(tmp_path: Path) -> None:
 def test_a_row_of_50_mb_is_read(tmp_path: Path, name: str) -> None:
     rows = [{"text": 'ab"é\\' * 8_000_000}, {"text": "next"}]
     data = (jsonl if "jsonl" in name else array)(rows)
-    path = put(tmp_path, name, gzip.compress(data, 1) if name.endswith(".gz") else data)
+    path = put(tmp_path, name, gzip.compress(data, 1, mtime=0) if name.endswith(".gz") else data)
     assert records(path) == rows
 
 
@@ -552,16 +552,20 @@ FORMATS = "json, jsonl, csv, tsv, text, parquet, arrow"
     [
         ("a.jsonl", b"", "a.jsonl: is empty; remove it or write it again"),
         ("a.json", b"\xef\xbb\xbf \n", "a.json: is empty; remove it or write it again"),
-        ("a.jsonl.gz", gzip.compress(b""), "a.jsonl.gz: is empty; remove it or write it again"),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "a.jsonl.gz: is empty; remove it or write it again"),
         ("a.parquet", b"", "a.parquet: is empty; remove it or write it again"),
         (
             "a.jsonl.gz",
-            gzip.compress(jsonl(RECORDS))[:9],
+            gzip.compress(jsonl(RECORDS), mtime=0)[:9],
             "a.jsonl.gz: cannot be unpacked (Truncated compressed stream); get the file again",
         ),
         ("a.jsonl.xz", b"\xfd7zXZ\0\0", "a.jsonl.xz: is packed with xz; unpack it first, or pack it with gzip or zstd"),
         ("a.zip", b"PK\x03\x04", "a.zip: is packed with zip; unpack it first, or pack it with gzip or zstd"),
-        ("a.parquet.gz", gzip.compress(parquet(RECORDS)), "a.parquet.gz: is a table inside gzip; unpack it first"),
+        (
+            "a.parquet.gz",
+            gzip.compress(parquet(RECORDS), mtime=0),
+            "a.parquet.gz: is a table inside gzip; unpack it first",
+        ),
         ("a.jsonl", "{}".encode("utf-16"), "a.jsonl: is UTF-16; re-encode it: iconv -f UTF-16 -t UTF-8"),
         ("a.bin", bytes(range(256)) * 9, f"a.bin: is neither text nor a known table; looked for {FORMATS}"),
         ("notes", "hello\n", f"notes: its format cannot be told; pass --format, one of {FORMATS}"),

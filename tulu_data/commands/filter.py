@@ -67,6 +67,7 @@ def command(
     from tulu_data.executor import default_workers
     from tulu_data.filters import explaining, filtering
     from tulu_data.progress import for_stderr
+    from tulu_data.recipe import FILTERED
     from tulu_data.store import Store
     from tulu_data.tables import print_json
 
@@ -86,7 +87,7 @@ def command(
     if dry_run:
         outcome, ref = filtering.plan(version, store, settings, **how), None
     else:
-        name = name or f"{version.name}{filtering.FILTERED}"
+        name = name or f"{version.name}{FILTERED}"
         made = filtering.filter_version(version, store, name, settings, **how)
         step = made.manifest.steps[-1]
         funnel = [filtering.FunnelRow(**row) for row in step.params["funnel"]]

@@ -15,10 +15,10 @@ from tulu_data.executor import map_with_state
 from tulu_data.manifest import Origin, Step
 from tulu_data.parquet import ShardWriter
 from tulu_data.progress import Progress, Silent
+from tulu_data.recipe import UNIQUE
 from tulu_data.store import RowGroup, Store, Version
 
 STEP = "dedup"
-UNIQUE = "-unique"  # the name of what is made of NAME is NAME-unique
 SCORE_DIGITS = 4  # in the list of what left; the clusters hold all
 READERS = 2  # threads that decode ahead of the one that encodes
 REASONS = {

@@ -30,7 +30,6 @@ from tulu_data.tokens import token_counter
 
 STEP = "filter"
 VERSION = 1  # raised when the step keeps other rows for the same settings and annotations
-FILTERED = "-filtered"  # what the name of a filtered version ends with
 PIECE_ROWS = 2_048  # a worker's unit: small enough for several workers to share a row group
 
 DROPS = pa.schema(
