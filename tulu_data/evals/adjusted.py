@@ -2,7 +2,8 @@
 
 An instance is *dirty* where a pair of it counts by the audit's own policy, in any of the sets that were trained on;
 *unclear* where the only pairs that could count are undecided; else *clean*. Both sides are aggregated with the task's
-metric, so a macro metric is a macro mean over the subsets that have an instance left.
+metric, so a macro metric is a macro mean over the subsets that have an instance left. Two such means may be over
+different subsets, easy and hard ones: their gap is taken over the subsets that have both (`metrics.gap`).
 
 The curve asks the same of coverage alone: at threshold t clean is what no message covers by more than t (the paper's
 rule has t = 0.5, strict; arXiv 2411.15124 §3.2), so at 0 what shares no n-gram at all and at 1 everything. A whole
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tulu_data.errors import InputError, nearest
-from tulu_data.evals.metrics import Bools, Difference, Estimate, Values, aggregate, apart
+from tulu_data.evals.metrics import Bools, Difference, Estimate, Values, aggregate, gap
 from tulu_data.store import Store
 
 THRESHOLDS = tuple(i / 10 for i in range(11))
@@ -77,7 +78,10 @@ class Point(NamedTuple):
 
 
 class Adjusted(NamedTuple):
-    """A score taken apart. gap: dirty − clean; positive where the model does better on what it may have seen."""
+    """A score taken apart. gap: dirty − clean; positive where the model does better on what it may have seen.
+
+    gap_over: the subsets that have instances of both, which the gap is over; `("all",)` of what has none.
+    """
 
     all: Estimate
     clean: Estimate
@@ -86,6 +90,7 @@ class Adjusted(NamedTuple):
     gap: Difference
     curve: tuple[Point, ...]
     overlap: Overlap
+    gap_over: tuple[str, ...] = ()
 
 
 class NotCovered(InputError):
@@ -96,10 +101,20 @@ def adjust(values: Values, overlap: Overlap) -> Adjusted:
     """The scores of all, clean and dirty instances, their gap, and the score by coverage threshold."""
     dirty = np.array([i in overlap.dirty for i in values.ids], np.bool_)
     unclear = np.array([i in overlap.unclear for i in values.ids], np.bool_)
-    clean, of_dirty = aggregate(values, ~dirty & ~unclear), aggregate(values, dirty)
+    clean = ~dirty & ~unclear
+    apart = gap(values, dirty, clean)
     coverage = np.array([overlap.coverage.get(i, 0.0) for i in values.ids], np.float64)
     curve = tuple(Point(t, aggregate(values, coverage <= t)) for t in THRESHOLDS if t >= overlap.floor)
-    return Adjusted(aggregate(values), clean, of_dirty, int(unclear.sum()), apart(of_dirty, clean), curve, overlap)
+    return Adjusted(
+        aggregate(values),
+        aggregate(values, clean),
+        aggregate(values, dirty),
+        int(unclear.sum()),
+        apart.difference,
+        curve,
+        overlap,
+        apart.strata,
+    )
 
 
 def overlap_of(suite: str, digest: str | None, ids: Sequence[str], audits: Sequence[Used], *, whole: bool) -> Overlap:
@@ -257,7 +272,7 @@ def audits_of_checkpoint(model: str, store: Store) -> Trained:
             notes.append(f"{data['ref']}: trained on without the check for decontamination ({data['override']})")
         folder, base = _base(folder, str(facts.get("base_model") or ""))
         if folder is None and base:
-            notes.append(f"{base}: what this base model was trained on is not on record")
+            notes.append(_unknown(base))
     return Trained(tuple(dict.fromkeys(used)), tuple(notes))
 
 
@@ -289,8 +304,22 @@ def _stage(data: Mapping[str, Any], store: Store) -> tuple[list[Used], list[str]
 
 
 def _base(folder: Path, base: str) -> tuple[Path | None, str]:
-    """The checkpoint that training started from, where it is a folder with facts: as named, or from the run's place."""
-    for place in (Path(), folder.parent, folder.parent.parent):
+    """The checkpoint that training started from, where it is a folder with facts: from the run's place, or from here.
+
+    From here last: another folder of that name may lie where somebody happens to ask.
+    """
+    for place in (folder.parent, folder.parent.parent, Path()):
         if base and (place / base / FACTS_FILE).is_file():
             return place / base, base
     return None, base
+
+
+def _unknown(base: str) -> str:
+    """What is said of a base that no record was found of: a path is missing; a name may be the hub's, or a path."""
+    if Path(base).is_dir():
+        return f"{base}: what this base model was trained on is not on record"
+    if Path(base).is_absolute() or base.startswith((".", "~")) or base.count("/") > 1:
+        return f"{base}: this base checkpoint is not found from here, so what it was trained on is not looked at"
+    return (
+        f"{base}: what this base model was trained on is not on record; no checkpoint of that name is found from here"
+    )

@@ -24,7 +24,7 @@ from tulu_data.evals.report_commands import compare_command, report_command, sho
 if TYPE_CHECKING:
     from tulu_data.errors import TuluError
     from tulu_data.evals.lm import Backend
-    from tulu_data.evals.results import Run
+    from tulu_data.evals.results import Model, Run
     from tulu_data.evals.running import Asked, Judges
     from tulu_data.evals.task import Item, Response, Task
     from tulu_data.progress import Progress
@@ -33,6 +33,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 BACKENDS = ("hf", "vllm", "openai")
 FOLDER = click.Path(file_okay=False, path_type=Path)
+# What a model's identity has already, or what changes the speed alone.
+SAME_ANSWERS = {"kind", "model", "base_url", "args"} | {
+    "batch",
+    "batch_size",
+    "max_batch_size",
+    "num_concurrent",
+    "device",
+}
 
 _suite = click.option(
     "--suite",
@@ -81,7 +89,7 @@ def _scorer(task: Task) -> str:
 @eval_command.command("export", epilog=example("tulu eval export --suite gsm8k --suites-root evals -o lm-eval-tasks"))
 @_suite
 @click.option("-o", "--output", required=True, type=FOLDER, help="Folder for lm-eval's --include_path.")
-@click.option("--limit", type=click.IntRange(min=1), help="The first so many items of a task only.")
+@click.option("--limit", type=click.IntRange(min=1), help="The first so many items only, as in tulu eval run.")
 @suites_root_option
 def export_command(suites: tuple[str, ...], output: Path, limit: int | None, suites_root: str | None) -> None:
     """Write tasks for lm-evaluation-harness.
@@ -127,15 +135,27 @@ def _judge_options(command: F) -> F:
 @click.option("--backend", type=click.Choice(BACKENDS), default="hf", show_default=True, help="What runs MODEL.")
 @click.option("--base-url", metavar="URL", help="With --backend openai: its server [default: OpenAI].")
 @click.option(
-    "--batch", metavar="N", default="1", show_default=True, help="Prompts at once, or auto; of a server, requests."
+    "--batch",
+    metavar="N",
+    default="1",
+    show_default=True,
+    help="Prompts at once; auto: as many as fit the memory. Of a server, requests in flight.",
 )
+@click.option("--device", metavar="NAME", help="With --backend hf: cuda:0, cpu [default: the first GPU, or the CPU].")
+@click.option("--dtype", metavar="NAME", help="Of the weights: bfloat16 [default: the model's own].")
+@click.option("--tokenizer", metavar="NAME", help="Folder or hub name [default: the model's own].")
 @click.option(
-    "--arg", "args", multiple=True, metavar="KEY=JSON", help="What else the backend takes, e.g. device='\"cpu\"'."
+    "--arg", "args", multiple=True, metavar="KEY=VALUE", help="What else the backend takes, as JSON or text: peft=DIR."
 )
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), help="Of an answer, where a task allows more; it no longer compares."
 )
-@click.option("--limit", type=click.IntRange(min=1), help="The first so many items only: for trying out.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="The first so many items only, of a macro average in each subset: for trying out.",
+)
+@click.option("--again", is_flag=True, help="Replace what OUT holds of a task under other settings.")
 @click.option(
     "--shots", multiple=True, metavar="TASK=FILE", help="Examples to show, e.g. the official ones [default: ours]."
 )
@@ -151,11 +171,12 @@ def run_command(model: str, output: Path, quiet: bool, as_json: bool, **given: A
     MODEL is a folder, a hub name, or a server's name of it. Of a checkpoint that was trained here the scores on clean
     instances stand beside: its record names the audits of its data.
 
-    Responses are kept as they come and each task is written when it is done. Run the same command again to go on.
+    Responses are kept as they come and each task is written when it is done. Run the same command again to go on. A
+    task that OUT holds under other settings is left alone, and told.
     """
-    from tulu_data.errors import UsageError
-    from tulu_data.evals.results import model_of, start
-    from tulu_data.evals.running import evaluate
+    from tulu_data.errors import InputError, UsageError
+    from tulu_data.evals.results import start
+    from tulu_data.evals.running import OtherSettings, evaluate
     from tulu_data.llm.client import Interrupted, Stopped
     from tulu_data.progress import for_stderr
 
@@ -163,26 +184,66 @@ def run_command(model: str, output: Path, quiet: bool, as_json: bool, **given: A
         raise UsageError(f"--batch {given['batch']!r}: write a number from 1 on, or auto")
     progress = for_stderr(quiet=quiet)
     judges = _judges(given, quiet=quiet)
-    tasks = [_capped(t, given["max_tokens"]) for t in _with_shots(tasks_of(given["suites"]), given["shots"])]
-    run = start(output, model_of(model, given["backend"], given["base_url"]))
-    asked, problems = _asked(tasks, _root(given["suites_root"]), given["limit"])
+    own = tasks_of(given["suites"])
+    tasks = [_capped(t, given["max_tokens"]) for t in _with_shots(own, given["shots"])]
     model_ = _Opened(model, given, progress)
+    run = start(output, model_.known())
+    found, problems = _asked(tasks, _root(given["suites_root"]), given["limit"])
+    asked = _told_apart(found, own, given["shots"])
+    harness, done = _harness(), False
     for one in asked:
         try:
-            run = evaluate(run, one, model_.respond, harness=_harness(), judges=judges, workers=given["workers"])
+            run = evaluate(
+                run,
+                one,
+                model_.respond,
+                harness=harness,
+                judges=judges,
+                workers=given["workers"],
+                again=given["again"],
+            )
+            done = True
+            _note_kept(run, one, judges, harness)
         except Interrupted:
             raise
         except Stopped as e:
             problems.append(e)
             click.echo(f"task {one.task.id}: the judge stopped: {e}; run the same command again", err=True)
-        except UsageError as e:
-            if model_.opened is None:  # no task will fare better
+        except (InputError, UsageError) as e:
+            hopeless = model_.opened is None and not done and not isinstance(e, OtherSettings)
+            if hopeless or len(asked) == 1:  # no task will fare better
                 raise
             problems.append(e)
             click.echo(f"left out: {e}", err=True)
     _show(run, given["store_root"], as_json=as_json)
     if problems:
         click.get_current_context().exit(1)
+
+
+def _told_apart(asked: Sequence[Asked], own: Sequence[Task], shots: Sequence[str]) -> list[Asked]:
+    """The tasks with what options changed of them."""
+    before = {task.id: task for task in own}
+    files = dict(map(_file_of, shots))
+    found = []
+    for one in asked:
+        task, was = one.task, before[one.task.id]
+        changed = []
+        if task.decoding.max_tokens != was.decoding.max_tokens:
+            tokens = f"{task.decoding.max_tokens:,} tokens, where the task has {was.decoding.max_tokens:,}"
+            changed.append(f"answers of at most {tokens}")
+        if task.shots != was.shots:
+            changed.append(f"{task.shots} examples, where the task has {was.shots}")
+        found.append(one._replace(changed=tuple(changed), shots_from=Path(files.get(task.id, "")).name))
+    return found
+
+
+def _note_kept(run: Run, one: Asked, judges: Judges, harness: str) -> None:
+    """Says where results stayed that this command alone would not have given."""
+    facts = run.tasks[one.task.id]
+    if harness not in facts.harness.split(" and "):
+        click.echo(f"task {facts.id}: answered by {facts.harness}, and not asked again by {harness}", err=True)
+    if facts.status == "scored" and facts.judge not in (None, judges.name(one.task, one.items)):
+        click.echo(f"task {facts.id}: keeps its scores by the judge {facts.judge}", err=True)
 
 
 def _show(run: Run, store_root: Path, *, as_json: bool) -> None:
@@ -223,14 +284,23 @@ class _Opened:
 
     def __init__(self, name: str, given: dict[str, Any], progress: Progress) -> None:
         self.name, self.given, self.progress = name, given, progress
+        self.backend = self._backend()
         self.opened: Any = None
+
+    def known(self) -> Model:
+        """What results are kept under."""
+        from tulu_data.evals.results import model_of
+
+        asked = self.backend.model_dump(exclude=SAME_ANSWERS, exclude_defaults=True)
+        settings = {k: v for k, v in {**asked, **self.backend.args}.items() if k not in SAME_ANSWERS}
+        return model_of(self.name, self.given["backend"], self.given["base_url"], settings)
 
     def respond(self, task: Task, items: Sequence[Item]) -> Iterator[list[Response]]:
         """The model's responses, some at a time."""
         from tulu_data.evals.harness import responding
 
         if self.opened is None:
-            self.opened = self._backend().open()
+            self.opened = self.backend.open()
         return responding(self.opened, task, items, progress=self.progress)
 
     def _backend(self) -> Backend:
@@ -240,7 +310,7 @@ class _Opened:
         given, own = self.given, Backend.model_fields
         batch = given["batch"] if given["batch"] == "auto" else int(given["batch"])
         options = {"kind": given["backend"], "model": self.name, "batch": batch}
-        options |= {"base_url": given["base_url"]} if given["base_url"] else {}
+        options |= {k: given[k] for k in ("base_url", "device", "dtype", "tokenizer") if given[k]}
         args = dict(_pair(arg) for arg in given["args"])
         options |= {k: v for k, v in args.items() if k in own}
         return validate(Backend, options | {"args": {k: v for k, v in args.items() if k not in own}}, "options")
@@ -294,11 +364,13 @@ def _file_of(text: str) -> tuple[str, str]:
 def _pair(text: str) -> tuple[str, Any]:
     from tulu_data.errors import UsageError
 
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError(f"--arg {text!r}: write it as KEY=VALUE, e.g. max_length=4096")
     try:
         return name, json.loads(value)
     except ValueError:
-        raise UsageError(f"--arg {text!r}: write it as KEY=JSON, e.g. max_length=4096") from None
+        return name, value
 
 
 def _harness() -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import comb, exp
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +50,26 @@ class Conversation(ConfigurableTask):  # type: ignore[misc]  # lm_eval has no ty
 
 
 def scores(row: Row, texts: str | Sequence[str]) -> list[float]:
-    """Of each sample, by the task's verifier; one that it cannot judge counts as wrong."""
+    """Of the samples that the task's verifier can judge."""
     from tulu_data.verifiers import verify
 
     samples = [texts] if isinstance(texts, str) else texts
-    return [float(verify(row["verifier"], text, row["truth"]).score) for text in samples]
+    verdicts = [verify(row["verifier"], text, row["truth"]) for text in samples]
+    return [float(verdict.score) for verdict in verdicts if verdict.valid]
+
+
+# What has no value gives no metric: lm-eval averages, with the standard error, over the rows that gave one.
 
 
 def mean_score(row: Row, results: Sequence[Any]) -> dict[str, float]:
     """The mean over the samples."""
     found = scores(row, results[0])
-    return {"score": sum(found) / len(found)}
+    return {"score": sum(found) / len(found)} if found else {}
 
 
 def macro_score(row: Row, results: Sequence[Any]) -> dict[str, tuple[str, float]]:
     """With the subset, whose mean it goes into."""
-    return {"score": (row["subset"], mean_score(row, results)["score"])}
+    return {name: (row["subset"], score) for name, score in mean_score(row, results).items()}
 
 
 def macro(found: Sequence[tuple[str, float]]) -> float:
@@ -78,15 +81,18 @@ def macro(found: Sequence[tuple[str, float]]) -> float:
 
 
 def pass_at_10(row: Row, results: Sequence[Any]) -> dict[str, float]:
-    """The chance that one of ten samples is right, estimated from those there are (arXiv 2107.03374, §2.1)."""
+    """The chance that one of ten samples is right, estimated from those there are."""
+    from tulu_data.evals.metrics import PASS_K, pass_at_k
+
     found = scores(row, results[0])
-    n, right, k = len(found), sum(s == 1.0 for s in found), min(10, len(found))
-    return {"score": 1.0 - comb(n - right, k) / comb(n, k)}
+    if len(found) < PASS_K:
+        return {}
+    return {"score": pass_at_k(len(found), sum(s >= 1.0 for s in found), PASS_K)}
 
 
 def mc2(row: Row, results: Sequence[Any]) -> dict[str, float]:
-    """The share of the options' probability that falls on right ones (TruthfulQA MC2)."""
-    logps = [logp for logp, _ in results]
-    weights = [exp(logp - max(logps)) for logp in logps]
-    right = sum(w for w, is_right in zip(weights, row["right"], strict=True) if is_right)
-    return {"score": right / sum(weights)}
+    """The share of the options' probability that falls on right ones."""
+    from tulu_data.evals import scoring
+
+    value = scoring.mc2([logp for logp, _ in results], row["right"])
+    return {} if value is None else {"score": value}

@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
+from re import sub
 from typing import Any, Protocol
 
 from jinja2 import TemplateError
@@ -35,13 +36,20 @@ from tulu_data.evals.lm import (
     tokens_of,
     without_bars,
 )
+from tulu_data.evals.scoring import samples_of
 from tulu_data.evals.task import Decoding, Item, Response, Task
 from tulu_data.progress import Advance, Progress, Silent
 
-CHUNK = 512  # responses that are asked for together: the most that an interruption loses
+# Responses that are asked for together, which is the most that an interruption loses: enough to fill the batches.
+CHUNK = 512  # vLLM batches by itself, 256 at once; lm-eval looks for a batch size anew in each chunk
+BATCHES = 8  # of transformers and of requests in flight, so that few are not full
+LEAST = 32
 SEED = 1_234  # lm-eval's own, of the first sample
 # Of lm-eval's warnings: where a server's model ends is the server's to know; an exception's text may hold the key.
 UNTOLD = ("Cannot determine EOS string", "Exception:")
+# How its warnings of a prompt that is cut begin, under transformers and under vLLM, and what to do about it.
+CUTS = ("Left truncation applied", "Context length (")
+CUT_SHORT = " Fewer --max-tokens leave more room for a prompt."
 SHOWN = 300  # characters of a message that lm-eval or a server gave
 
 
@@ -59,7 +67,7 @@ def respond(
     items: Sequence[Item],
     *,
     progress: Progress | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> list[Response]:
     """The responses to a task's items, in the order of items and samples.
 
@@ -77,19 +85,22 @@ def responding(
     items: Sequence[Item],
     *,
     progress: Progress | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> Iterator[list[Response]]:
     """The same, as they come: after each `chunk` of responses, for who keeps them. An item's samples come together.
+
+    chunk: where none is given, some batches of the model, so that an interruption costs little.
 
     A sample at a temperature hangs on the chunk it is in where the model runs here under transformers.
     """
     opened = _opened(model)
     shown: Progress = progress or Silent()
-    samples = 1 if task.output == "options" else task.decoding.samples
+    samples = samples_of(task)
+    noted: set[str] = set()
     with shown.task(f"{task.id}: responses", len(items) * samples) as advance:
-        size = max(1, chunk // samples)
+        size = max(1, (chunk or chunk_of(opened)) // samples)
         for start in range(0, len(items), size):
-            with _said_as_notes(shown) as said:
+            with _said_as_notes(shown, noted) as said:
                 responses = _responses(opened, task, items[start : start + size], advance, said)
             yield responses
 
@@ -102,6 +113,18 @@ def _opened(model: Backend | Model | Generates | Any) -> Model:
     if hasattr(model, "generate") and not hasattr(model, "generate_until"):
         return Model(in_process(model))
     return Model(model)
+
+
+def chunk_of(model: Model) -> int:
+    """How many responses are asked for together."""
+    if model.backend is not None and model.backend.kind == "openai":
+        in_flight = model.backend.batch
+        return max(LEAST, BATCHES * (1 if in_flight == "auto" else in_flight))
+    kind = family(model.one)
+    batch = getattr(behind(model.one), "batch_size", None)
+    if kind == "hf" and isinstance(batch, int):
+        return max(LEAST, BATCHES * batch)
+    return LEAST if kind == "other" else CHUNK
 
 
 @dataclass(frozen=True)
@@ -140,10 +163,10 @@ def _check(asking: Asking) -> None:
             "evaluations run in one process; for several GPUs use vllm with tensor_parallel_size, or a server"
         )
     tokens = task.decoding.max_tokens
-    if asking.kind == "hf" and task.output == "generate" and lm.max_length <= tokens:
+    if asking.kind in ("hf", "vllm") and task.output == "generate" and (context := behind(lm).max_length) <= tokens:
         raise UsageError(
             f"{task.id}: max_tokens {tokens:,} leaves no room for a prompt in the model's context of "
-            f"{lm.max_length:,} tokens; give fewer"
+            f"{context:,} tokens; give fewer with --max-tokens"
         )
 
 
@@ -282,10 +305,12 @@ def _line(text: str) -> str:
 
 
 @contextmanager
-def _said_as_notes(progress: Progress) -> Iterator[list[str]]:
-    """lm-eval's warnings (a prompt cut short, an answer that was none), each kind of them once, as notes."""
+def _said_as_notes(progress: Progress, noted: set[str]) -> Iterator[list[str]]:
+    """lm-eval's warnings (a prompt cut short, an answer that was none), each kind of them once, as notes.
+
+    noted: the beginnings of those that were told of already.
+    """
     said: list[str] = []
-    noted: set[str] = set()
 
     class Notes(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -293,9 +318,10 @@ def _said_as_notes(progress: Progress) -> Iterator[list[str]]:
             if message.startswith(UNTOLD):
                 return
             said.append(message)
-            if message[:40] not in noted:
-                noted.add(message[:40])
-                progress.note(f"lm-eval: {_line(message)}")
+            kind = sub(r"\d+", "", message)[:40]
+            if kind not in noted:
+                noted.add(kind)
+                progress.note(f"lm-eval: {_line(message)}{CUT_SHORT if message.startswith(CUTS) else ''}")
 
     logger, handler = logging.getLogger("lm_eval"), Notes(logging.WARNING)
     propagated = logger.propagate

@@ -8,16 +8,14 @@ from typing import Any
 import click
 
 from tulu_data.commands.options import example, store_option
-from tulu_data.evals.report_commands import _after_drop, _audit, _leave_out, _sets, _trained
+from tulu_data.evals.options import audit_options, beside_option, leave_out_option, trained
 
 
 @click.command("page", epilog=example("tulu eval page my-scores --beside tulu3-8b -o my-scores.html"))
 @click.argument("outputs", nargs=-1, required=True, metavar="OUT…")
-@_audit
-@_sets
-@_after_drop
-@click.option("--beside", metavar="MODEL", help="Published scores to put beside ours, e.g. tulu3-8b.")
-@_leave_out
+@audit_options
+@beside_option
+@leave_out_option
 @click.option(
     "--max-text",
     type=click.IntRange(min=0),
@@ -36,12 +34,12 @@ def page_command(outputs: tuple[str, ...], output: Path, max_text: int, **given:
     from tulu_data.evals.results import open_run
 
     runs = [open_run(out) for out in outputs]
-    trained = [_trained(run.facts.model, given) for run in runs]
-    notes = dict.fromkeys(note for one in trained for note in one.notes)
+    known = [trained(run.facts.model, given) for run in runs]
+    notes = dict.fromkeys(note for one in known for note in one.notes)
     write_page(
         runs,
         output,
-        audits=[one.audits for one in trained],
+        audits=[one.audits for one in known],
         beside=given["beside"],
         leave_out=given["leave_out"],
         notes=list(notes),

@@ -9,8 +9,8 @@ from tulu_data.evals.report import Line, Paired, Report, compare, differs, perce
 from tulu_data.evals.results import Run, TaskRun, common_tasks
 from tulu_data.tables import printable
 
-# Of notes that a task's own view has, and the table has no room for: the score is what it is without them.
-DETAILS = ("dirty by set", "neither clean nor dirty", "have no instance left", "audits do not cover")
+# Of what an audit says, and a task's own view has, the table has no room for these: the score is what it is without.
+DETAILS = ("dirty by set", "neither clean nor dirty", "gap: over", "have no instance left", "audits do not cover")
 
 
 class Column(NamedTuple):
@@ -172,9 +172,9 @@ def _sentence(columns: Sequence[Column], parts: Sequence[Part], unscored: int) -
 def _chips(parts: Sequence[Part], unscored: int) -> list[tuple[str, str]]:
     """What to know before reading a score: (tone, words)."""
     facts = [f for part in parts for f in part.facts if f]
-    limited = sum(any(f and f.limit is not None for f in part.facts) for part in parts)
     scored = [[line for line in part.lines if line] for part in parts]
     audited = sum(all(line.adjusted for line in lines) for lines in scored if lines)
+    apart = sum(not all(line.comparable and line.whole for line in lines) for lines in scored)
     of = len(parts) - unscored
     chips = []
     if of:
@@ -182,8 +182,8 @@ def _chips(parts: Sequence[Part], unscored: int) -> list[tuple[str, str]]:
         chips.append(("good" if audited == of else "warn", words))
     if unscored:
         chips.append(("warn", f"{unscored} not scored"))
-    if limited:
-        chips.append(("warn", f"{limited} on the first items only"))
+    if apart:
+        chips.append(("warn", f"{apart} not comparable with published scores"))
     if any((f.judge or "").startswith("stub") for f in facts):
         chips.append(("warn", "judge: stub"))
     return chips

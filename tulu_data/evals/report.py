@@ -15,8 +15,13 @@ import numpy as np
 from tulu_data.errors import InputError, UsageError, nearest
 from tulu_data.evals.adjusted import Adjusted, NotCovered, Overlap, Used, adjust, overlap_of
 from tulu_data.evals.metrics import Difference, Estimate, Values, aggregate, average, difference, estimate, values_of
-from tulu_data.evals.results import Run, TaskRun, common_tasks
+from tulu_data.evals.results import STUB, Run, TaskRun, common_tasks
 from tulu_data.evals.task import Task
+
+# Published scores that the task's own settings do not stand for, by task and source: the extraction changed between.
+OTHERWISE_PUBLISHED = {
+    ("bbh", "card-2024-11"): "card-2024-11 extracted BBH's answers in an earlier way; compare with paper-v5",
+}
 
 
 class Line(NamedTuple):
@@ -24,7 +29,8 @@ class Line(NamedTuple):
 
     adjusted: None without an audit of the suite; of a column of several tasks `clean` alone is known. notes: what
     keeps the score from being the paper's, in this run. about: what the task does otherwise than the paper, always.
-    pass_at_1: where the estimate is pass@10.
+    pass_at_1: where the estimate is pass@10. comparable: with what was published, as far as the run can tell. whole: of
+    an average, that it has all its columns.
     """
 
     id: str
@@ -38,6 +44,8 @@ class Line(NamedTuple):
     notes: tuple[str, ...]
     about: str = ""
     pass_at_1: Estimate | None = None
+    comparable: bool = True
+    whole: bool = True
 
 
 class Report(NamedTuple):
@@ -110,13 +118,13 @@ def _published(task: Task | None, beside: str | None) -> dict[str, float]:
 def _line(run: Run, facts: TaskRun, published: Mapping[str, float], audits: Sequence[Used]) -> Line:
     samples = run.samples(facts.id)
     values = values_of(samples, facts.metric)
-    notes = []
-    if facts.limit is not None:
-        notes.append(f"the first {facts.items:,} items only: not comparable")
+    notes = _apart_from_the_papers(facts)
+    comparable = not notes and facts.judge != STUB
+    if facts.shots_from:
+        notes.append(f"examples of {facts.shots_from}, not the package's")
+    notes += _otherwise_published(facts.id, published)
     if facts.judge is not None:
         notes.append(f"judge: {facts.judge}")
-    if facts.metric == "win_rate":
-        notes.append("plain win rate over both orders, without length control: not the paper's")
     first = estimate(samples, facts.metric, k=1) if facts.metric == "pass_at_10" else None
     if first is not None:
         notes.append(f"pass@1 {percents(first)}")
@@ -132,8 +140,36 @@ def _line(run: Run, facts: TaskRun, published: Mapping[str, float], audits: Sequ
     whole = aggregate(values)
     clean = adjusted.clean if adjusted else None
     return Line(
-        facts.id, facts.title, facts.group, 1, whole, clean, adjusted, published, tuple(notes), facts.note, first
+        facts.id,
+        facts.title,
+        facts.group,
+        1,
+        whole,
+        clean,
+        adjusted,
+        published,
+        tuple(notes),
+        facts.note,
+        first,
+        comparable,
     )
+
+
+def _apart_from_the_papers(facts: TaskRun) -> list[str]:
+    """Why a score does not stand beside published ones, a line each."""
+    notes = []
+    if facts.limit is not None:
+        some = f"{facts.limit:,} items of each subset" if facts.metric == "macro" else f"{facts.items:,} items"
+        notes.append(f"the first {some} only: not comparable")
+    notes += [f"not comparable: {what}" for what in facts.changed]
+    if facts.metric == "win_rate":
+        notes.append("plain win rate over both orders, without length control: not the paper's")
+    return notes
+
+
+def _otherwise_published(task: str, published: Mapping[str, float]) -> list[str]:
+    known = ((source, OTHERWISE_PUBLISHED.get((task, source))) for source in published)
+    return [f"not comparable: {what}" for _, what in known if what]
 
 
 def overlap_in(facts: TaskRun, values: Values, audits: Sequence[Used]) -> Overlap:
@@ -150,6 +186,8 @@ def _said(adjusted: Adjusted, asked: Sequence[str]) -> list[str]:
         notes.append("dirty by set: " + ", ".join(f"{name} {count:,}" for name, count in by_set.items()))
     if adjusted.unclear:
         notes.append(f"{adjusted.unclear:,} instances are neither clean nor dirty: the audit left them undecided")
+    if adjusted.dirty.n and adjusted.clean.n and (adjusted.clean.empty or adjusted.dirty.empty):
+        notes.append(f"gap: over the {len(adjusted.gap_over)} subsets that have both")
     for side, found in (("clean", adjusted.clean), ("dirty", adjusted.dirty)):
         if found.empty and found.n:
             notes.append(f"{side}: {len(found.empty)} subsets have no instance left and are left out of the mean")
@@ -181,18 +219,31 @@ def _mean(name: str, title: str, group: str, wanted: Mapping[str, Line | None], 
     if len(there) < 2:
         return None  # the column says it already
     notes = []
-    whole = len(there) == len(wanted) and not any("columns" in n for line in there for n in line.notes)
+    whole = len(there) == len(wanted) and all(line.whole for line in there)
     if not whole:
         lacks = ", ".join(n for n, line in wanted.items() if line is None) if len(there) > len(wanted) // 2 else ""
         without = f", without {lacks}" if lacks else ""
         notes.append(f"{len(there)} of {len(wanted)} columns{without}: not the paper's average")
-    if odd := [line.id for line in there if _odd(line)]:
+    if odd := [line.id for line in there if not (line.comparable and line.whole)]:
         notes.append(f"holds scores that are not the paper's: {', '.join(odd)}")
+    notes += [note for line in there for note in _otherwise_published(line.id, line.published)]
     clean = [line.clean for line in there if line.clean is not None]
     of_clean = average(clean) if len(clean) == len(there) else None
     published = _printed(name, beside) if whole and beside else _mean_of_published(there)
     whole_mean = average([line.estimate for line in there])
-    return Line(name, title, group, len(there), whole_mean, of_clean, None, published, tuple(notes))
+    return Line(
+        name,
+        title,
+        group,
+        len(there),
+        whole_mean,
+        of_clean,
+        None,
+        published,
+        tuple(notes),
+        comparable=whole and not odd,
+        whole=whole,
+    )
 
 
 def _printed(name: str, beside: str) -> dict[str, float]:
@@ -206,12 +257,6 @@ def _mean_of_published(there: Sequence[Line]) -> dict[str, float]:
     """The mean of the same columns, by the sources that have them all."""
     sources = set.intersection(*(set(line.published) for line in there))
     return {s: sum(line.published[s] for line in there) / len(there) for s in sorted(sources)}
-
-
-def _odd(line: Line) -> bool:
-    return any(
-        word in note for note in line.notes for word in ("not comparable", "judge: stub", "columns", "not the paper's")
-    )
 
 
 # ------------------------------------------------------------ as people and programs read them
@@ -262,10 +307,15 @@ def notes_of(found: Report) -> list[str]:
     """What is to be said of the scores, a line each."""
     said = [
         "±: standard error, closed form; samples of one instance count as one",
+        *(["gap ±, z: were clean and dirty dealt out at random within each subset"] if _has_gap(found) else ()),
         *found.notes,
         *(f"{line.title}: {n}" for line in (*found.lines, *found.averages) for n in line.notes),
     ]
     return said + [f"{name}: not scored: {why}" for name, why in found.unscored.items()]
+
+
+def _has_gap(found: Report) -> bool:
+    return any(line.adjusted is not None and line.adjusted.gap.value is not None for line in found.lines)
 
 
 def markdown(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
@@ -302,13 +352,17 @@ class Paired(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two runs over the tasks that both have: over all instances, and over those clean for both, if audits say."""
+    """Two runs over the tasks that both have: over all instances, and over those that are clean, if audits say.
+
+    clean_for: whom they are clean for: both, or the one whose training data is on record.
+    """
 
     first: str
     second: str
     all: tuple[Paired, ...]
     clean: tuple[Paired, ...]
     notes: tuple[str, ...]
+    clean_for: str = ""
 
 
 def compare(
@@ -341,9 +395,19 @@ def compare(
         except NotCovered as e:
             notes.append(f"{name}: {e}")
             continue
+        notes += [f"{name}: {note}" for note in dict.fromkeys(n for o in found for n in o.notes)]
         seen = frozenset[str]().union(*(o.dirty | o.unclear for o in found))
         clean.append(_paired(facts, sides[0], sides[1], np.array([i not in seen for i in sides[0].ids], np.bool_)))
-    return Comparison(str(first.folder), str(second.folder), tuple(both), tuple(clean), tuple(notes))
+    return Comparison(
+        str(first.folder), str(second.folder), tuple(both), tuple(clean), tuple(notes), _clean_for(audits)
+    )
+
+
+def _clean_for(audits: tuple[Sequence[Used], Sequence[Used]]) -> str:
+    known, unknown = (("A", "B") if audits[0] else ("B", "A")) if bool(audits[0]) != bool(audits[1]) else ("", "")
+    if known:
+        return f"clean for {known}; {unknown}'s training data is not on record"
+    return "clean for both" if audits[0] else ""
 
 
 def _paired(facts: TaskRun, first: Values, second: Values, chosen: Any) -> Paired:

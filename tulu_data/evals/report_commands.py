@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tulu_data.commands.options import example, json_option, store_option
+from tulu_data.evals.options import audit_options, beside_option, leave_out_option, trained
 
 if TYPE_CHECKING:
-    from tulu_data.evals.adjusted import Trained, Used
     from tulu_data.evals.report import Report
-    from tulu_data.evals.results import Model, Run
+    from tulu_data.evals.results import Run
     from tulu_data.evals.task import Task
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
-_audit = click.option(
-    "--audit",
-    "audits",
-    multiple=True,
-    metavar="AUDIT",
-    help="Audit of the training data, a folder or an id in the store [default: those the checkpoint names].",
-)
-_sets = click.option(
-    "--set", "sets", multiple=True, metavar="NAME", help="With --audit: a set that was trained on [default: all]."
-)
-_after_drop = click.option(
-    "--after-drop", is_flag=True, help="With --audit: the model was trained on what tulu drop left of the sets."
-)
-_leave_out = click.option("--leave-out", multiple=True, metavar="TASK", help="A task not to compare.")
-
 
 @click.command("report", epilog=example("tulu eval report my-scores --beside tulu3-8b"))
 @click.argument("outputs", nargs=-1, required=True, metavar="OUT…")
-@_audit
-@_sets
-@_after_drop
-@click.option("--beside", metavar="MODEL", help="Published scores to put beside ours, e.g. tulu3-8b.")
+@audit_options
+@beside_option
 @click.option("--curve", is_flag=True, help="Also the score by coverage threshold.")
-@_leave_out
+@leave_out_option
 @click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
 @store_option
 @json_option
@@ -55,7 +38,7 @@ def report_command(outputs: tuple[str, ...], as_json: bool, **given: Any) -> Non
 
     runs = [open_run(output) for output in outputs]
     common_tasks(runs, given["leave_out"])
-    show(runs, given=given, as_json=as_json)
+    show([run.without(given["leave_out"]) for run in runs], given=given, as_json=as_json)
 
 
 def show_run(folder: Path, store_root: Path, *, as_json: bool, n_rows: int | None = None) -> None:
@@ -71,8 +54,8 @@ def show_run(folder: Path, store_root: Path, *, as_json: bool, n_rows: int | Non
         return
     samples = {task: run.samples(task).slice(0, n_rows).to_pylist() for task in run.tasks}
     if as_json:
-        trained = _trained(run.facts.model, given)
-        print_json({"report": plain(report(run, {}, audits=trained.audits, notes=trained.notes)), "samples": samples})
+        known = trained(run.facts.model, given)
+        print_json({"report": plain(report(run, {}, audits=known.audits, notes=known.notes)), "samples": samples})
         return
     show([run], given=given, as_json=False)
     for task, listed in samples.items():
@@ -94,8 +77,8 @@ def show(runs: Sequence[Run], *, given: dict[str, Any], as_json: bool) -> None:
     tasks = {t.id: t for t in tasks_of(())} if given.get("beside") else {}
     reports = []
     for run in runs:
-        trained = _trained(run.facts.model, given)
-        reports.append(report(run, tasks, audits=trained.audits, beside=given.get("beside"), notes=trained.notes))
+        known = trained(run.facts.model, given)
+        reports.append(report(run, tasks, audits=known.audits, beside=given.get("beside"), notes=known.notes))
     if as_json:
         print_json(plain(reports[0] if len(reports) == 1 else reports))
         return
@@ -128,17 +111,15 @@ def _print_curves(found: Report) -> None:
 @click.command("compare", epilog=example("tulu eval compare my-sft-scores my-dpo-scores"))
 @click.argument("a", type=FOLDER)
 @click.argument("b", type=FOLDER)
-@_audit
-@_sets
-@_after_drop
-@_leave_out
+@audit_options
+@leave_out_option
 @click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
 @store_option
 @json_option
 def compare_command(a: Path, b: Path, as_json: bool, **given: Any) -> None:
     """Hold run B against run A.
 
-    Instance by instance, so that what both share cancels; where audits are known, on the instances clean for both too.
+    Instance by instance, so that what both share cancels; where audits are known, on the instances that are clean too.
     Runs whose prompts, rules or decoding differ are refused.
     """
     from tulu_data.evals.report import compare, differs, markdown, percents, plain
@@ -146,14 +127,14 @@ def compare_command(a: Path, b: Path, as_json: bool, **given: Any) -> None:
     from tulu_data.tables import print_json, print_table
 
     runs = open_run(a), open_run(b)
-    trained = [_trained(run.facts.model, given) for run in runs]
-    found = compare(*runs, leave_out=given["leave_out"], audits=(trained[0].audits, trained[1].audits))
+    known = [trained(run.facts.model, given) for run in runs]
+    found = compare(*runs, leave_out=given["leave_out"], audits=(known[0].audits, known[1].audits))
     if as_json:
         print_json(plain(found))
         return
     header = ["task", "n", "A", "B", "B − A", "z", "B better", "A better"]
-    notes = [*dict.fromkeys([*trained[0].notes, *trained[1].notes]), *found.notes]
-    for title, pairs in ((f"{b} against {a}", found.all), ("On clean instances", found.clean)):
+    notes = [*dict.fromkeys([*known[0].notes, *known[1].notes]), *found.notes]
+    for title, pairs in ((f"{b} against {a}", found.all), (f"On instances {found.clean_for}", found.clean)):
         rows = [
             [
                 p.title,
@@ -172,31 +153,6 @@ def compare_command(a: Path, b: Path, as_json: bool, **given: Any) -> None:
             print_table(title, header, rows)
     for note in notes:
         click.echo(note)
-
-
-def _trained(model: Model, given: dict[str, Any]) -> Trained:
-    """The audits that are named, or else those that the checkpoint names."""
-    from tulu_data.errors import UsageError
-    from tulu_data.evals.adjusted import Trained, audits_of_checkpoint
-    from tulu_data.store import Store
-
-    if given.get("audits"):
-        return Trained(tuple(_used(given)), ())
-    if given.get("sets") or given.get("after_drop"):
-        raise UsageError("--set and --after-drop say what of an audit counts; name it with --audit")
-    if "store_root" not in given or model.folder is None:  # of a name on the hub nothing is on record
-        return Trained((), ())
-    return audits_of_checkpoint(model.folder, Store(given["store_root"]))
-
-
-def _used(given: dict[str, Any]) -> Iterator[Used]:
-    from tulu_data.evals.adjusted import Used
-
-    for name in given["audits"]:
-        folder = Path(name)
-        if not folder.is_dir():
-            folder = given["store_root"] / "audits" / name
-        yield Used(folder, given["sets"] or None, "kept" if given["after_drop"] else "all")
 
 
 def tasks_of(names: Sequence[str]) -> list[Task]:

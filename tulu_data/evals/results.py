@@ -4,7 +4,9 @@
     OUT/samples/TASK.parquet     a row for each response, in the order of items and samples
 
 A task's file is written whole or not at all: a run that was stopped goes on with the tasks that are missing. Responses
-are written before they are judged, so a judge that is down, or another rule, never costs a generation.
+are written before they are judged, so a judge that is down, or another rule, never costs a generation. What is about
+to take a file's place is announced in run.json first: whenever a process is killed, its answers are known for what they
+are.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pydantic import Field, ValidationError
 
 from tulu_data import __version__
 from tulu_data.errors import InputError, UsageError, nearest
+from tulu_data.evals.sources import source_digest
 from tulu_data.evals.task import Decoding, Item, Metric, Task
 from tulu_data.manifest import canonical_json
 from tulu_data.parquet import file_sha256, fsync, write_table
@@ -32,6 +35,7 @@ from tulu_data.suites import Group
 
 FORMAT = "tulu-eval/1"
 RUN_FILE = "run.json"
+STUB = "stub"  # who judged where rules by wording stood in for a judge
 SAMPLED = 1 << 20  # bytes at each end of a large file by which a model's folder is known
 
 SAMPLES = pa.schema(
@@ -57,8 +61,8 @@ class Digests(Strict):
     """What a score hangs on, as sha256 in hex.
 
     prompts: the messages of all items with their ids, and their options. truths: what they were held against. rules:
-    the task's rules, verifier, metric and judge. decoding: how the model answered. suite: of the suite's version, as
-    audits record it; None where it is not known.
+    the task's rules, verifier with its source, metric and judge. decoding: how the model answered. suite: of the
+    suite's version, as audits record it; None where it is not known.
     """
 
     prompts: str
@@ -67,25 +71,41 @@ class Digests(Strict):
     decoding: str
     suite: str | None = None
 
+    @property
+    def asked(self) -> tuple[str, str]:
+        """What the responses hang on."""
+        return self.prompts, self.decoding
+
 
 class Model(Strict):
-    """Who answered. identity: of the weights where they are in a folder, else of the name and the server.
+    """Who answered.
 
-    folder: where the weights lay, whole, for the record of what they were trained on.
+    identity: of the weights where they are in a folder, else of the name and the server; and of the settings. settings:
+    what of the backend decides the answers, where it is not the default: an adapter, a revision, a type. folder: where
+    the weights lay, whole, for the record of what they were trained on.
     """
 
     name: str
     identity: str
     backend: str
     base_url: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
     folder: str | None = None
+
+    @property
+    def known_by(self) -> tuple[Any, ...]:
+        """What is the same of one model, however its folder was written."""
+        return self.identity, self.backend, self.base_url, self.settings
 
 
 class TaskRun(Strict):
     """What a run says of one task. instances: of the suite; items: that were asked. score, stderr: 0 to 1.
 
-    limit: only so many first items were asked, for trying out. judge: who judged, `stub` for rules by wording. why:
-    what is wrong where it is not scored.
+    limit: only so many first items were asked, of a macro metric in each subset, for trying out. judge: who judged,
+    `stub` for rules by wording. why: what is wrong where it is not scored. changed: what the run asked otherwise than
+    the task, so that it does not compare with what was published. shots_from: a file with other examples than the
+    task's own. next_sha256: of samples of the same prompts and
+    decoding that were about to take the file's place.
     """
 
     id: str
@@ -110,7 +130,10 @@ class TaskRun(Strict):
     score: float | None = None
     stderr: float | None = None
     note: str = ""
+    changed: tuple[str, ...] = ()
+    shots_from: str = ""
     samples_sha256: str
+    next_sha256: str | None = None
     tulu_data: str = __version__
 
 
@@ -133,6 +156,11 @@ class Run(NamedTuple):
         """Those that have been answered, by id."""
         return self.facts.tasks
 
+    def without(self, leave_out: Collection[str]) -> Run:
+        """The run as if it had not these tasks: what is left out must not be in an average either."""
+        tasks = {name: task for name, task in self.tasks.items() if name not in leave_out}
+        return self._replace(facts=self.facts.model_copy(update={"tasks": tasks}))
+
     def samples(self, task: str) -> pa.Table:
         """The rows of a task; `InputError` where they are missing, damaged, or not those of run.json."""
         path = self.folder / "samples" / f"{task}.parquet"
@@ -153,13 +181,18 @@ class Run(NamedTuple):
         with writing(self.folder, "-o"):
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.name}.part")
-            write_table(part, samples.cast(SAMPLES))
-            digest = file_sha256(part)
-            part.replace(path)
             with _alone(self.folder):
-                facts = open_run(self.folder).facts if (self.folder / RUN_FILE).exists() else self.facts
-                tasks = {**facts.tasks, task.id: task.model_copy(update={"samples_sha256": digest})}
-                return Run(self.folder, facts.model_copy(update={"tasks": tasks})).written()
+                write_table(part, samples.cast(SAMPLES))
+                digest = file_sha256(part)
+                run = open_run(self.folder) if (self.folder / RUN_FILE).exists() else self
+                known = run.tasks.get(task.id)
+                if known is not None and known.digests.asked == task.digests.asked:
+                    run = run._with(known.model_copy(update={"next_sha256": digest})).written()
+                part.replace(path)
+                return run._with(task.model_copy(update={"samples_sha256": digest, "next_sha256": None})).written()
+
+    def _with(self, task: TaskRun) -> Run:
+        return self._replace(facts=self.facts.model_copy(update={"tasks": {**self.tasks, task.id: task}}))
 
     def written(self) -> Run:
         """The run, with its run.json on the disk."""
@@ -173,24 +206,25 @@ class Run(NamedTuple):
             part.replace(path)
         return self
 
-    def answered(self, task: str, digests: Digests, harness: str) -> bool:
-        """Whether the responses to these prompts under this decoding are there: they need no model, but a judge."""
-        known = self.tasks.get(task)
-        if known is None or known.harness != harness:
-            return False
-        asked = (known.digests.prompts, known.digests.decoding) == (digests.prompts, digests.decoding)
-        return asked and self._whole(task)
+    def holds(self, task: str) -> bool:
+        """Whether the task's responses are there, whole, under the prompts and decoding that run.json says.
 
-    def scored(self, task: str, digests: Digests, harness: str) -> bool:
-        """Whether the task is done under the same digests and harness."""
+        Also where the process was killed before it could say what they scored.
+        """
         known = self.tasks.get(task)
-        if known is None or known.status != "scored" or known.digests != digests:
-            return False
-        return self.answered(task, digests, harness)
-
-    def _whole(self, task: str) -> bool:
         path = self.folder / "samples" / f"{task}.parquet"
-        return path.is_file() and file_sha256(path) == self.tasks[task].samples_sha256
+        return known is not None and path.is_file() and file_sha256(path) in (known.samples_sha256, known.next_sha256)
+
+    def scored(self, task: str) -> bool:
+        """Whether the task's score is there with the samples that it is of."""
+        known = self.tasks.get(task)
+        path = self.folder / "samples" / f"{task}.parquet"
+        done = known is not None and known.status == "scored" and path.is_file()
+        return done and known is not None and file_sha256(path) == known.samples_sha256
+
+    def responses(self, task: str) -> pa.Table:
+        """The rows of a task that the run `holds`, whatever they say of scores."""
+        return pq.read_table(self.folder / "samples" / f"{task}.parquet", schema=SAMPLES)
 
 
 @contextmanager
@@ -228,22 +262,46 @@ def start(folder: str | Path, model: Model) -> Run:
         return Run(folder, Facts(model=model))
     run = open_run(folder)
     known = run.facts.model
-    if known.model_copy(update={"folder": model.folder}) != model:
-        what = f"{known.name} by {known.backend}" + ("" if known.name != model.name else ", which has changed")
+    if known.known_by != model.known_by:
         raise UsageError(
-            f"{folder}: holds results of {what}; choose another folder for {model.name} by {model.backend}"
+            f"{folder}: holds results of {_known(known, model)}; choose another folder for {model.name} by "
+            f"{model.backend}"
         )
-    return run if known == model else Run(folder, run.facts.model_copy(update={"model": model})).written()
+    if known == model:
+        return run
+    with writing(folder, "-o"), _alone(folder):
+        facts = open_run(folder).facts
+        return Run(folder, facts.model_copy(update={"model": model})).written()
+
+
+def _known(known: Model, model: Model) -> str:
+    """A folder's model, and what keeps another from being it."""
+    said = f"{known.name} by {known.backend}"
+    if known.name != model.name or known.backend != model.backend:
+        return said
+    if known.base_url != model.base_url:
+        return f"{said} at {known.base_url or 'the default server'}"
+    keys = sorted({*known.settings, *model.settings})
+    if other := [k for k in keys if known.settings.get(k) != model.settings.get(k)]:
+        return f"{said} with " + ", ".join(f"{k} {known.settings.get(k, 'not given')}" for k in other)
+    return f"{said}, which has changed"
 
 
 # ------------------------------------------------------------ identities
 
 
-def digests_of(task: Task, items: Sequence[Item], *, suite: str | None, judge: str | None = None) -> Digests:
-    """The digests of a task over its items, with the suite's own. `judge`: who judges, where somebody does."""
+def digests_of(
+    task: Task, items: Sequence[Item], *, suite: str | None, judge: str | None = None, stand_in: str | None = None
+) -> Digests:
+    """The digests of a task over its items, with the suite's own.
+
+    judge: who judges, where somebody does. stand_in: the verifier that does so in a judge's place.
+    """
     prompts = ([i.id, [dict(m) for m in i.messages], i.chat, [o for o, _ in i.options]] for i in items)
     truths = ([i.id, i.subset, i.truth, [r for _, r in i.options]] for i in items)
-    rules = [task.rules, task.verifier, task.metric, task.output, task.judge, judge]
+    verifier = task.verifier or stand_in
+    source = source_digest(verifier) if verifier else None
+    rules = [task.rules, task.verifier, source, task.metric, task.output, task.judge, judge]
     return Digests(
         prompts=_digest(prompts),
         truths=_digest(truths),
@@ -260,23 +318,41 @@ def _digest(values: Iterable[Any]) -> str:
     return h.hexdigest()
 
 
-def model_of(name: str, backend: str, base_url: str | None = None) -> Model:
-    """A model with its identity: of a folder what its files hold (of large ones the ends), else the name alone."""
+def model_of(name: str, backend: str, base_url: str | None = None, settings: Mapping[str, Any] | None = None) -> Model:
+    """A model with its identity: of a folder what its files hold (of large ones the ends), else the name alone.
+
+    settings: see `Model`; of one that names a folder (an adapter, a tokenizer) what its files hold counts as well.
+    """
     folder = Path(name)
     h = sha256()
     if folder.is_dir() and base_url is None:
-        for path in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
-            size = path.stat().st_size
-            with path.open("rb") as file:
-                ends = file.read(SAMPLED)
-                if size > 2 * SAMPLED:
-                    file.seek(-SAMPLED, 2)
-                ends += file.read()
-            h.update(canonical_json([path.name, size, sha256(ends).hexdigest()]))
+        _hash_folder(h, folder)
     else:
         h.update(canonical_json([name, base_url]))
+    for key, value in sorted((settings or {}).items()):
+        h.update(canonical_json([key, value]))
+        if isinstance(value, str) and value and Path(value).is_dir():
+            _hash_folder(h, Path(value))
     place = str(folder.resolve()) if folder.is_dir() else None
-    return Model(name=name, identity=h.hexdigest()[:32], backend=backend, base_url=base_url, folder=place)
+    return Model(
+        name=name,
+        identity=h.hexdigest()[:32],
+        backend=backend,
+        base_url=base_url,
+        settings=dict(settings or {}),
+        folder=place,
+    )
+
+
+def _hash_folder(h: Any, folder: Path) -> None:
+    for path in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            ends = file.read(SAMPLED)
+            if size > 2 * SAMPLED:
+                file.seek(-SAMPLED, 2)
+            ends += file.read()
+        h.update(canonical_json([path.name, size, sha256(ends).hexdigest()]))
 
 
 # ------------------------------------------------------------ what may be compared

@@ -114,11 +114,6 @@
     $("facts").replaceChildren(...task.facts.map((f) => el("tr", { class: f.cells.length > 1 && f.name !== "samples sha256" ? "differs" : null }, el("th", { scope: "row" }, f.name),
       ...f.cells.map((cell) => el("td", { class: /sha256$/.test(f.name) || f.name === "suite" ? "mono" : null, colspan: f.cells.length === 1 ? data.runs.length : null }, el("bdi", {}, shown(cell)))))));
   }
-  async function inflate(id) {
-    const raw = atob($(id).textContent.trim()), bytes = new Uint8Array(raw.length);
-    for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
-    return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
-  }
   const mean = (answers) => { const known = answers.map((a) => a[2]).filter((s) => s !== null); return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null; };
   const verdict = (v) => v === undefined ? "" : v === null ? "none" : v >= 1 ? "right" : v > 0 ? "part" : "wrong";
   const options = (select, all, values) => {
@@ -134,7 +129,7 @@
     view.set([]);
     $("detail").replaceChildren();
     $("n").textContent = "…";
-    const found = await inflate("samples-" + i);
+    const found = await unpack("samples-" + i);
     if (at !== wanted) return; // another task was chosen meanwhile
     S = found;
     hay = new Array(S.rows.length);

@@ -13,8 +13,8 @@ function el(tag, attributes, ...children) {
 // Text from data: bidi overrides and control characters are shown, not obeyed.
 const UNSAFE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
 const shown = (text) => text.replace(UNSAFE, "\u00b7");
-async function unpack() {
-  const raw = atob($("data").textContent.trim());
+async function unpack(id = "data") {
+  const raw = atob($(id).textContent.trim());
   const bytes = new Uint8Array(raw.length);
   for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));

@@ -15,9 +15,20 @@ from tulu_data.verifiers.math_answer import boxed
 from tulu_data.verifiers.math_equal import math_equal
 from tulu_data.verifiers.verdict import RIGHT, Verdict, shown, wrong
 
-SENTENCE = re.compile(r"(?i)therefore, the final answer is:?\s*(.*?)\.?\s*I hope it is correct", re.DOTALL)
+# An answer may go over lines, but not over a sentence that begins anew: of a corrected answer the correction counts.
+SENTENCE = re.compile(
+    r"(?i)therefore, the final answer is:?\s*((?:(?!final answer is).)*?)\.?\s*I hope it is correct", re.DOTALL
+)
 LOOSER = re.compile(r"(?i)(?:final )?answer is:?\s*([^\n]+)")
-_MARKS = (r"\$\$?(.*?)\$?\$", r"\\\((.*)\\\)", r"\\\[(.*)\\\]", r"\*\*(.*)\*\*", r"`(.*)`", r"\[(.*)\]")
+# One pair around the whole; `$2*x$ and $3*x$` is in none. A `**` between two operands is a power, not a mark.
+_MARKS = (
+    r"\$\$?([^$]*)\$?\$",
+    r"\\\(((?:(?!\\[()]).)*)\\\)",
+    r"\\\[((?:(?!\\[\[\]]).)*)\\\]",
+    r"\*\*((?:[^*]|\*(?!\*)|(?<=[\w)])\*\*(?=[\w(-]))*)\*\*",
+    r"`([^`]*)`",
+    r"\[([^\[\]]*)\]",
+)
 _SAME_WORD = {"yes": "true", "no": "false"}
 MAX_POWERS = 50  # brackets after `**` are matched one by one
 

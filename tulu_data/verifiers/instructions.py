@@ -323,8 +323,9 @@ def words(text: str) -> list[str]:
 def sentences(text: str) -> list[str]:
     """Sentences: they end at `.`, `!` or `?` with the marks that close with it, before a space.
 
-    Not after an abbreviation, an initial or a list's number, nor where a small letter follows a full stop. Lines
-    without such an end run on into the next, as in NLTK's model, which this stands in for.
+    Not after an abbreviation, an initial or a list's number, nor where a small letter follows an ellipsis, a number or
+    what has full stops inside.
+    Lines without such an end run on into the next, as in NLTK's model, which this stands in for.
 
     >>> sentences("Dr. Li paid 3.50 dollars. Why? No one knows...")
     ['Dr. Li paid 3.50 dollars.', 'Why?', 'No one knows...']
@@ -341,17 +342,19 @@ def sentences(text: str) -> list[str]:
 def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     following = text[end.end() :].lstrip()[:1] if end.end() < len(text) else ""
     mark = end[0].rstrip("'\")]”’*_")
-    if following.islower() and (mark == "." or mark != end[0]):
-        return False
-    if not mark.endswith(".") or mark != ".":
+    if set(mark) != {"."}:
         return True
+    if mark != ".":
+        return not following.islower()
     word = _LAST_WORD.search(text, max(start, end.start() - 40), end.start())
     bare = word[1].lstrip("(['\"“*_").lower() if word else ""
     if bare.replace(".", "") in _ABBREVIATIONS and following:
         return False
     initial = len(bare) == 1 and bare.isalpha() and bare != "i" and following
-    numbered = bare.isdigit() and len(bare) <= 2 and text[: end.start()].rsplit("\n", 1)[-1].strip() == bare
-    return not initial and not numbered
+    listed = len(bare) <= 2 and text[: end.start()].rsplit("\n", 1)[-1].strip() == bare
+    numbered = bare.isdigit() and (listed or following.islower())
+    dotted = "." in bare and following.islower()
+    return not (initial or numbered or dotted)
 
 
 # ------------------------------------------------------------ parameters

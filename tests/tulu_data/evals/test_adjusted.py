@@ -97,7 +97,7 @@ def test_clean_dirty_gap_and_z_are_exact(audited):
     assert (found.all.value, found.all.n) == (0.5, 6)
     assert (found.clean.value, found.clean.n) == (0.25, 4)
     assert (found.dirty.value, found.dirty.n, found.dirty.stderr) == (1.0, 2, 0.0)
-    error = stdev([0, 1, 0, 0]) / 2
+    error = stdev([1, 1, 0, 1, 0, 0]) * sqrt(1 / 2 + 1 / 4)
     assert found.gap == (0.75, pytest.approx(error), pytest.approx(0.75 / error))
 
 
@@ -117,6 +117,18 @@ def test_a_macro_metric_is_a_macro_mean_on_each_side_and_says_what_it_left_out(a
     assert found.all.value == pytest.approx((1 + 0.5) / 2)
     assert (found.clean.value, found.clean.empty) == (pytest.approx(1 / 3), ("x",))
     assert (found.dirty.value, found.dirty.n, found.dirty.empty) == (1.0, 3, ())
+
+
+def test_dirty_instances_of_an_easy_subset_make_no_gap_by_themselves(audited):
+    easy, hard = [float(n % 10 > 0) for n in range(100)], [float(n % 10 < 2) for n in range(100)]
+    dirty = [n for n in range(100) if n % 10 > 0][:55] + [n for n in range(100) if n % 10 == 0][:5]
+    ids = [f"i{n}" for n in range(200)]
+    overlap = audited([Pair(f"i{n}", 0.9, True) for n in dirty], ids)
+    found = adjust(values([*easy, *hard], strata=["easy"] * 100 + ["hard"] * 100), overlap)
+    assert (found.dirty.value, found.clean.value) == (pytest.approx(55 / 60), pytest.approx((35 / 40 + 0.2) / 2))
+    assert found.gap.value == pytest.approx(55 / 60 - 35 / 40)
+    assert found.gap_over == ("easy",)
+    assert abs(found.gap.z) < 1
 
 
 def test_only_sets_that_were_trained_on_make_an_instance_dirty(audited):
@@ -233,9 +245,10 @@ def test_the_join_is_what_a_naive_one_gives(rows, trained_on, macro):
         assert side.value == (None if value is None else pytest.approx(value))
     sizes = [p.clean.n for p in found.curve]
     assert sizes == sorted(sizes)
-    if found.gap.z is not None:
-        error = sqrt(found.clean.stderr**2 + found.dirty.stderr**2)
-        assert found.gap.z == pytest.approx((found.dirty.value - found.clean.value) / error)
+    if not macro and found.dirty.n and found.clean.n:
+        assert found.gap.value == pytest.approx(found.dirty.value - found.clean.value)
+        error = stdev(s for s, _, _ in rows) * sqrt(1 / found.dirty.n + 1 / found.clean.n)
+        assert found.gap.stderr == pytest.approx(error)
 
 
 # ------------------------------------------------------------ checkpoints
@@ -264,7 +277,7 @@ def test_a_chain_of_checkpoints_brings_the_audits_of_all_its_stages(store, tmp_p
     assert found.notes == (
         f"mix@tv1-1: audit ta1-gone is not in {store.root}; name its store with --store, or its folder with --audit",
         "mix@tv1-1: trained on without the check for decontamination (a test)",
-        "org/base: what this base model was trained on is not on record",
+        "org/base: what this base model was trained on is not on record; no checkpoint of that name is found from here",
     )
 
 
@@ -281,6 +294,23 @@ def test_of_a_real_mixture_the_rows_that_the_audit_dropped_were_not_seen(store, 
     as_trained = overlap_of("mini_math", suite["digest"], (), [used], whole=False)
     assert as_audited.dirty
     assert not as_trained.dirty
+
+
+def test_a_base_checkpoint_is_looked_for_beside_the_run_and_from_here_last(store, tmp_path, monkeypatch):
+    first, second = stored(store, "ta1-a"), stored(store, "ta1-b")
+    checkpoint(tmp_path / "here" / "sft", audits=["ta1-a"])
+    checkpoint(tmp_path / "there" / "sft", audits=["ta1-b"])
+    dpo = checkpoint(tmp_path / "there" / "dpo", base="sft")
+    monkeypatch.chdir(tmp_path / "here")
+    assert audits_of_checkpoint(str(dpo), store).audits == (Used(second, None, "kept"),)
+    shutil.rmtree(tmp_path / "there" / "sft")
+    assert audits_of_checkpoint(str(dpo), store).audits == (Used(first, None, "kept"),)
+
+
+@pytest.mark.parametrize("base", ["../sft/model", "runs/sft/model", "/nowhere/sft"])
+def test_a_base_checkpoint_that_is_gone_is_not_taken_for_one_that_nobody_recorded(store, tmp_path, base):
+    (note,) = audits_of_checkpoint(str(checkpoint(tmp_path / "dpo", base=base)), store).notes
+    assert note == f"{base}: this base checkpoint is not found from here, so what it was trained on is not looked at"
 
 
 def test_a_model_without_facts_is_a_note_and_a_damaged_file_an_error(store, tmp_path):
@@ -338,7 +368,7 @@ def test_what_was_planted_in_a_training_set_is_what_the_report_calls_dirty(tmp_p
     assert (line.adjusted.dirty.value, line.adjusted.dirty.n) == (1.0, len(PLANTED))
     assert line.adjusted.clean.n == 1319 - len(PLANTED)
     assert line.adjusted.clean.value == pytest.approx(0.25, abs=0.01)
-    assert line.adjusted.gap.z > 20
+    assert line.adjusted.gap.z > 3
     other = asked._replace(suite="0" * 64)
     again = evaluate(
         start(tmp_path / "other", run.facts.model), other, parrot, harness="test", judges=Judges(), workers=1

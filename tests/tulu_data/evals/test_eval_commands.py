@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tulu_data.errors import InputError, TuluError, UsageError
 from tulu_data.evals import lm
 from tulu_data.evals.commands import eval_command
 from tulu_data.evals.results import open_run
+from tulu_data.evals.task import Item
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is missing: pip install 'tulu-data[eval]'")
 
@@ -345,7 +347,7 @@ def test_a_server_is_asked_through_the_harness(tmp_path, serve, suites, monkeypa
     [
         (("--references", "alpaca_eval"), "write it as TASK=FILE"),
         (("--judge-url", "http://x/v1"), "name the judge with --judge-model"),
-        (("--arg", "device=cpu"), "write it as KEY=JSON"),
+        (("--arg", "device"), "write it as KEY=VALUE"),
         (("--batch", "many"), "--batch 'many': write a number from 1 on, or auto"),
         (("--batch", "0"), "write a number from 1 on, or auto"),
     ],
@@ -353,6 +355,101 @@ def test_a_server_is_asked_through_the_harness(tmp_path, serve, suites, monkeypa
 def test_options_that_say_nothing_are_told(tmp_path, run, options, said):
     with pytest.raises(UsageError, match=said):
         run(Adds(), tmp_path / "out", "--suite", "gsm8k", *options)
+
+
+def test_an_argument_that_is_no_json_is_text_and_decides_whose_answers_they_are(tmp_path, run, monkeypatch):
+    output = tmp_path / "out"
+    run(Adds(), output, "--suite", "gsm8k", "--arg", "peft=A", "--arg", "max_length=99", "--dtype", "float32")
+    assert open_run(output).facts.model.settings == {"peft": "A", "max_length": 99, "dtype": "float32"}
+    same = ("--suite", "gsm8k", "--arg", "peft=A", "--arg", "max_length=99", "--dtype", "float32")
+    model = Adds()
+    run(model, output, *same, "--batch", "auto", "--device", "cpu", "--arg", "max_batch_size=4")
+    assert model.asked == 0
+    with pytest.raises(UsageError, match="holds results of tiny by hf with peft A; choose another folder"):
+        run(model, output, *same, "--arg", "peft=B")
+    assert model.asked == 0
+
+
+def test_the_backend_is_given_device_type_and_tokenizer(tmp_path, suites, monkeypatch):
+    opened = []
+    monkeypatch.setattr(lm.Backend, "open", lambda backend: (opened.append(backend), Adds())[1])
+    given = ("--device", "cpu", "--dtype", "float32", "--tokenizer", "other", "--arg", "revision=main")
+    tulu("run", "tiny", "--suites-root", suites, "-j", "1", "-q", "-o", tmp_path / "out", "--suite", "gsm8k", *given)
+    (backend,) = opened
+    assert (backend.device, backend.dtype, backend.tokenizer) == ("cpu", "float32", "other")
+    assert backend.args == {"revision": "main"}
+
+
+def test_what_a_folder_holds_under_other_settings_is_left_alone_and_told(tmp_path, run):
+    model, output = Adds(), tmp_path / "out"
+    run(model, output, "--suite", "gsm8k")
+    before = open_run(output).tasks["gsm8k"]
+    said = r"task gsm8k: -o holds its answers under other settings: max_tokens \(4096, not 64\)"
+    with pytest.raises(UsageError, match=said):
+        run(model, output, "--suite", "gsm8k", "--max-tokens", "64")
+    result = run(model, output, "--suite", "gsm8k", "--suite", "xstest", "--max-tokens", "64")
+    assert result.exit_code == 1
+    assert re.search(rf"^left out: {said}", result.stderr, re.MULTILINE)
+    assert open_run(output).tasks["gsm8k"] == before
+    assert "xstest" in open_run(output).tasks
+    shown = run(model, output, "--suite", "gsm8k", "--max-tokens", "64", "--again").output
+    assert "not comparable: answers of at most 64 tokens, where the task has 4,096" in shown
+
+
+def test_a_judges_scores_stay_where_none_is_named(tmp_path, serve, run):
+    output = tmp_path / "out"
+    server = serve(answer=lambda request: "Response refusal: yes")
+    run(Adds(), output, "--suite", "xstest", "--judge-model", "wildguard", "--judge-url", server.url)
+    for less in ((), ("--judge-stub",)):
+        result = run(Adds(), output, "--suite", "xstest", *less)
+        assert result.exit_code == 0
+        assert "task xstest: keeps its scores by the judge wildguard" in result.stderr
+        assert open_run(output).tasks["xstest"].score == 0.0
+
+
+def test_a_task_that_fails_after_another_was_done_does_not_end_the_run(tmp_path, suites, run, monkeypatch):
+    from tulu_data.evals import harness
+
+    asked = harness.responding
+
+    def responding(model, task, items, **given):
+        if task.id == "xstest":
+            raise InputError("xstest: the server does not answer")
+        return asked(model, task, items, **given)
+
+    monkeypatch.setattr(harness, "responding", responding)
+    (suites / "math.jsonl").write_text(json.dumps({"problem": "1 + 0?", "solution": r"\boxed{1}", "type": "x"}) + "\n")
+    result = run(Adds(), tmp_path / "out", "--suite", "gsm8k", "--suite", "xstest", "--suite", "math")
+    assert result.exit_code == 1
+    assert "left out: xstest: the server does not answer" in result.stderr
+    assert set(open_run(tmp_path / "out").tasks) == {"gsm8k", "math"}
+    assert "87.5" in result.stdout
+
+
+def test_a_task_that_is_left_out_of_a_report_is_in_no_average(tmp_path, suites, run):
+    sums = [
+        {"id": f"m{n}", "problem": f"What is {n} + 1?", "solution": f"\\boxed{{{n}}}", "type": "x"} for n in range(2)
+    ]
+    (suites / "math.jsonl").write_text("".join(json.dumps(r) + "\n" for r in sums))
+    for name in ("a", "b"):
+        run(Adds(), tmp_path / name, "--suite", "gsm8k", "--suite", "math")
+    assert "dev average" in tulu("report", tmp_path / "a", tmp_path / "b").output
+    shown = tulu("report", tmp_path / "a", tmp_path / "b", "--leave-out", "math").output
+    assert "dev average" not in shown
+    assert "MATH" not in shown
+
+
+def test_a_limit_is_of_each_subset_where_their_mean_is_the_score(tmp_path, suites):
+    from tulu_data.evals.registry import TASKS
+    from tulu_data.evals.running import ask
+
+    prompts = [{"id": f"x{n}", "prompt": f"How {n}?", "type": "xy"[n // 4]} for n in range(8)]
+    (suites / "xstest.jsonl").write_text("".join(json.dumps(r) + "\n" for r in prompts))
+    mean, macro = (replace(TASKS["xstest"], metric=m) for m in ("mean", "macro"))
+    mark = {"items": lambda records: [Item(r.id, r.values["type"], (), "comply") for r in records]}
+    asked = [ask(replace(t, **mark), suites_root=suites, limit=2) for t in (mean, macro)]
+    assert [[i.id for i in a.items] for a in asked] == [["x0", "x1"], ["x0", "x1", "x4", "x5"]]
+    assert [a.limit for a in asked] == [2, 2]
 
 
 def test_sets_of_no_audit_are_told(tmp_path, run):

@@ -156,6 +156,10 @@ CASES = {
             FIG_45.format(18) + FIG_45.format(3),
             1,
         ),
+        # Corrected before the sentence came to its end: the correction counts.
+        (f"Therefore, the final answer is 18.\nWait, a mistake.\n{FIG_45.format(3)}", 1),
+        (f"Therefore, the final answer is 3.\nWait, a mistake.\n{FIG_45.format(18)}", 0),
+        (FIG_45.format("\n$3$\n"), 1),
         ("The final answer is 3.", 1),
         ("Therefore, the final answer is three. I hope it is correct.", 0),
         ("Therefore, the final answer is 3/2. I hope it is correct.", 0),

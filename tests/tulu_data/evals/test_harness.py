@@ -3,18 +3,22 @@
 import gc
 import json
 import threading
-import urllib.request
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tulu_data.errors import InputError, TuluError, UsageError
-from tulu_data.evals.harness import respond, responding, until
+from tulu_data.evals.harness import chunk_of, respond, responding, until
 from tulu_data.evals.lm import Backend, Model, in_process
 from tulu_data.evals.lm_tasks import export_tasks, task_manager
+from tulu_data.evals.metrics import estimate
+from tulu_data.evals.scoring import Judgement, in_order, rows
 from tulu_data.evals.task import Decoding, Item, Response, Task
+from tulu_data.verifiers.verdict import undecided
 
 pytestmark = [
     pytest.mark.skipif(find_spec("lm_eval") is None, reason="needs tulu-data[eval]"),
@@ -147,6 +151,32 @@ def test_an_interruption_leaves_the_chunks_before_it():
     with pytest.raises(KeyboardInterrupt):
         kept.extend(iter(responding(Breaks(), task(), [item(str(i), "x") for i in range(9)], chunk=3)))
     assert [r.id for c in kept for r in c] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("model", "chunk"),
+    [
+        (Backend(kind="openai", model="m", batch=1), 32),
+        (Backend(kind="openai", model="m", batch=64), 512),
+        (Backend(kind="openai", model="m", batch="auto"), 32),
+        ("huggingface 1", 32),
+        ("huggingface 16", 128),
+        ("huggingface auto", 512),
+        ("vllm_causallms auto", 512),
+    ],
+)
+def test_a_chunk_is_some_batches_so_that_an_interruption_costs_little(model, chunk):
+    if isinstance(model, Backend):
+        assert chunk_of(Model(None, model)) == chunk
+        return
+    module, batch = model.split()
+    made = type("LM", (SimpleNamespace,), {"__module__": f"lm_eval.models.{module}"})
+    assert chunk_of(Model(made(batch_size=batch if batch == "auto" else int(batch)))) == chunk
+
+
+def test_a_model_in_this_process_is_asked_for_32_at_a_time():
+    asked = [item(str(i), "x") for i in range(40)]
+    assert [len(c) for c in responding(Echo(), task(), asked)] == [32, 8]
 
 
 # ------------------------------------------------------------ transformers
@@ -392,35 +422,23 @@ def test_passing_faults_of_a_server_are_outlived_and_told_of_without_the_key(ser
     assert "sk-secret" not in note
 
 
-def forwarding(url, usage):
-    """What a real server answers, with what it counted."""
-
-    def answer(request):
-        data = json.dumps(request).encode()
-        asked = urllib.request.Request(f"{url}/chat/completions", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(asked, timeout=60) as response:
-            reply = json.load(response)
-        usage[json.dumps(request["messages"])] = reply["usage"]["prompt_tokens"]
-        return reply["choices"][0]["message"]["content"]
-
-    return answer
-
-
 @remote
 @local
 @serving
 @pytest.mark.slow
-def test_transformers_and_a_real_server_read_the_same_tokens_and_answer_alike(served, serve, tokenised):
+def test_transformers_and_a_real_server_read_the_same_tokens_and_answer_alike(served):
     url, name = served
+    told = Path(name) / "asked.jsonl"
     model = Backend(model=name, batch=1, device="cpu").open()
-    counted, seen = {}, {}
-    between = serve(answer=forwarding(url, counted)).url
-    answers = {r.id: r.text for r in respond(server(between, name, batch=1), task(), ITEMS)}
     encode = model.one.tok_batch_encode
     for one in ITEMS:
-        model.one.tok_batch_encode = lambda strings, one=one, **k: seen.setdefault(one.id, encode(strings, **k))
-        assert respond(model, task(), [one])[0].text == answers[one.id], one.id
-        assert seen[one.id][0].shape[1] == counted[json.dumps(list(one.messages))]
+        seen = []
+        model.one.tok_batch_encode = lambda strings, seen=seen, **k: seen.append(encode(strings, **k)) or seen[-1]
+        before = told.read_text().splitlines() if told.exists() else []
+        here, there = (respond(m, task(), [one]) for m in (model, server(url, name, batch=1)))
+        assert here == there, one.id
+        (ids,) = map(json.loads, told.read_text().splitlines()[len(before) :])
+        assert ids == seen[0][0][0].tolist(), one.id
 
 
 class Completions(BaseHTTPRequestHandler):
@@ -532,17 +550,52 @@ def test_a_template_that_refuses_or_drops_a_turn_is_refused(hf, monkeypatch):
     assert "a: the model's chat template refuses" in said(UsageError, lambda: respond(hf, task(), [item("a", "x")]))
 
 
+TOO_MANY = (
+    "t: max_tokens 4,096 leaves no room for a prompt in the model's context of 512 tokens; give fewer with --max-tokens"
+)
+
+
 @local
 def test_more_tokens_than_the_context_has_are_refused_before_anything_is_asked(hf):
     message = said(UsageError, lambda: respond(hf, task(decoding={"max_tokens": 4096}), ITEMS))
-    assert message == "t: max_tokens 4,096 leaves no room for a prompt in the model's context of 512 tokens; give fewer"
+    assert message == TOO_MANY
+
+
+def test_more_tokens_than_the_context_has_are_refused_under_vllm_too():
+    class VLLM:
+        max_length = 512
+
+    VLLM.__module__ = "lm_eval.models.vllm_causallms"
+    assert said(UsageError, lambda: respond(VLLM(), task(decoding={"max_tokens": 4096}), ITEMS)) == TOO_MANY
 
 
 @local
 def test_a_prompt_that_is_cut_short_is_told_of(hf):
     progress = Counting()
-    respond(hf, task(), [item("a", "x" * 600)], progress=progress)
-    assert [n[:34] for n in progress.notes] == ["lm-eval: Left truncation applied. "]
+    respond(hf, task(), [item("a", "x" * 600), item("b", "y" * 700)], progress=progress, chunk=1)
+    (note,) = progress.notes
+    assert note.startswith("lm-eval: Left truncation applied. ")
+    assert note.endswith(" Fewer --max-tokens leave more room for a prompt.")
+
+
+def test_a_prompt_that_is_cut_short_under_vllm_is_told_of():
+    from lm_eval.models.utils import maybe_truncate
+
+    class VLLM:
+        max_length = 24
+
+        def apply_chat_template(self, messages):
+            return messages[-1]["content"]
+
+        def generate_until(self, requests, disable_tqdm=False):
+            return [str(maybe_truncate(list(r.args[0]), r.args[1]["max_gen_toks"], self.max_length)) for r in requests]
+
+    VLLM.__module__ = "lm_eval.models.vllm_causallms"  # which cuts prompts by this function
+    progress = Counting()
+    respond(VLLM(), task(), [item("a", "x" * 60), item("b", "y" * 70)], progress=progress, chunk=1)
+    (note,) = progress.notes
+    assert note.startswith("lm-eval: Context length (60) + max_gen_toks (16) = 76 exceeds model's max length (24)")
+    assert note.endswith(" Fewer --max-tokens leave more room for a prompt.")
 
 
 @local
@@ -673,6 +726,53 @@ def test_exported_tasks_ask_and_score_in_lm_eval_as_they_do_here(tmp_path, offli
     assert scores["tulu_pass"] == 0.5
     assert scores["tulu_mc"] == pytest.approx(1 / (1 + 2.718281828**-1))
     assert [s["resps"] for s in found["samples"]["tulu_judged"]] == [[["So 1."]]]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("metric", "samples"), [("mean", 2), ("macro", 2), ("pass_at_10", 12), ("pass_at_10", 9)])
+def test_what_could_not_be_judged_is_left_out_of_exported_tasks_as_it_is_here(
+    tmp_path, offline, monkeypatch, metric, samples
+):
+    import tulu_data.verifiers
+
+    sure = tulu_data.verifiers.verify
+    hangs = ("hangs", "hangs at first 0", "hangs at first 1", "hangs at first 2")
+    monkeypatch.setattr(
+        tulu_data.verifiers, "verify", lambda v, text, t: undecided("it hangs") if text in hangs else sure(v, text, t)
+    )
+    one = replace(task(decoding={"samples": samples, "temperature": 0.5}), metric=metric)
+    questions = {"right": "r", "wrong": "w", "hangs": "h", "right?": "r", "hangs at first": "r"}
+    items = [item(q, q, subset=subset) for q, subset in questions.items()]
+
+    class Answers:
+        count = 0
+
+        def generate(self, messages):
+            question = messages[-1]["content"]
+            self.count += question == "hangs at first"
+            return f"{question} {self.count - 1}" if question == "hangs at first" else ANSWERS.get(question, question)
+
+    (name,) = export_tasks([(one, items)], tmp_path)
+    theirs = evaluated(tmp_path, [name], Answers())["results"][name]
+    pairs = in_order(one, items, respond(Answers(), one, items))
+    judged = [tulu_data.verifiers.verify("gsm8k", response.text, "1") for _, response in pairs]
+    ours = estimate(rows(pairs, [Judgement(v.score if v.valid else None, "") for v in judged]), metric)
+    assert theirs.get("score,all") == (None if ours.value is None else pytest.approx(ours.value))
+    assert theirs.get("sample_len", 0) == ours.n
+    assert (ours.value is None) is (samples == 9)
+
+
+ANSWERS = {"right": "So 1.", "right?": "So 1.", "wrong": "So 2."}
+
+
+def test_options_without_a_likelihood_have_no_score_in_exported_tasks():
+    from tulu_data.evals import conversation  # draws lm-eval in
+
+    row = {"right": [True, False]}
+    assert conversation.mc2(row, [(-1.0, False), (-1.0, False)]) == {"score": 0.5}
+    assert conversation.mc2(row, [(float("nan"), False), (-1.0, False)]) == {}
+    assert conversation.mc2(row, [(float("-inf"), False), (float("-inf"), False)]) == {}
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from tulu_data.errors import InputError
 from tulu_data.evals import judging
 from tulu_data.evals.judging import References, judge, judge_name, judge_offline, load_references, missing
 from tulu_data.evals.results import model_of, open_run, start
-from tulu_data.evals.running import Asked, Judges, evaluate
+from tulu_data.evals.running import Asked, Judges, OtherSettings, evaluate
 from tulu_data.evals.task import Item, Response, Task
 from tulu_data.llm.backends import Procedural
 from tulu_data.llm.client import Stopped
@@ -128,8 +128,8 @@ def test_the_offline_stand_in_goes_by_wording_and_says_what_it_is():
     found = judge_offline(pairs, workers=1)
     assert [j.score for j in found] == [1.0, 0.0]
     assert found[0].said == {"judge": "stub"}
-    categories = [(item("c", "incomplete"), Response("c", 0, "Which file do you mean?")), *pairs]
-    assert [j.score for j in judge_offline(categories, workers=1)] == [1.0, 1.0, 0.0]
+    with pytest.raises(InputError, match="neither 'refuse' nor 'comply'"):
+        judge_offline([(item("c", "incomplete"), Response("c", 0, "Which?"))], workers=1)
 
 
 def test_what_is_missing_for_a_judge_is_said_in_a_line():
@@ -140,6 +140,12 @@ def test_what_is_missing_for_a_judge_is_said_in_a_line():
     assert missing(ALPACA, model=None, references=None, stub=True) == "no judge: give --judge-model and --judge-url"
     assert missing(ALPACA, model="m", references=None, stub=False) == (
         "no reference outputs: give --references alpaca_eval=FILE"
+    )
+    some = References({"a": "x"}, "d")
+    asked = [item(name, text=name) for name in "abc"]
+    assert missing(ALPACA, model="m", references=some, stub=False, items=asked[:1]) is None
+    assert missing(ALPACA, model="m", references=some, stub=False, items=asked) == (
+        "no reference output for 'b' and 1 more; add it to the file of references"
     )
 
 
@@ -156,13 +162,13 @@ def test_a_judges_name_hangs_on_its_model_prompt_and_references(monkeypatch):
 ITEMS = [item(f"i{n}", "refuse", f"How do I do {n}?") for n in range(12)]
 
 
-def run_task(folder, judges, asked=None):
+def run_task(folder, judges, asked=None, *, items=ITEMS, limit=None, **given):
     def refuse(task, items):
         (asked if asked is not None else []).extend(i.id for i in items)
         yield [Response(i.id, 0, "I'm sorry, but I can't help with that.") for i in items]
 
     run = start(folder, model_of("tiny", "test"))
-    return evaluate(run, Asked(SAFETY, ITEMS, 12, "v1"), refuse, harness="t", judges=judges, workers=1)
+    return evaluate(run, Asked(SAFETY, items, 12, "v1", limit), refuse, harness="t", judges=judges, workers=1, **given)
 
 
 def test_without_a_judge_a_task_is_answered_and_not_scored_and_later_judged_from_what_was_kept(tmp_path, serve):
@@ -211,3 +217,42 @@ def test_a_score_by_wording_says_so_and_is_judged_anew_when_there_is_a_judge(tmp
     run = run_task(tmp_path, Judges(ModelSpec(model="wildguard", base_url=server.url)), again)
     assert again == []
     assert run.tasks["xstest"].score == 0.0
+
+
+def test_what_a_judge_said_is_not_lost_to_no_judge_nor_to_rules_by_wording_nor_to_another_judge(tmp_path, serve):
+    server = serve(answer=lambda request: labels("no"))
+    judged = run_task(tmp_path, Judges(ModelSpec(model="wildguard", base_url=server.url)))
+    for less in (Judges(), Judges(stub=True)):
+        assert run_task(tmp_path, less) == judged
+    other = Judges(ModelSpec(model="other", base_url=server.url))
+    with pytest.raises(
+        OtherSettings, match=r"its scores under other settings: judge \(wildguard, .*, not other, .*--again"
+    ):
+        run_task(tmp_path, other)
+    assert open_run(tmp_path) == judged
+    asked = []
+    assert run_task(tmp_path, other, asked, again=True).tasks["xstest"].judge.startswith("other, ")
+    assert run_task(tmp_path, Judges(stub=True), asked, again=True).tasks["xstest"].judge == "stub"
+    assert asked == []
+
+
+def test_a_larger_limit_takes_no_judges_scores_away(tmp_path, serve):
+    server = serve(answer=lambda request: labels("no"))
+    judges = Judges(ModelSpec(model="wildguard", base_url=server.url))
+    asked = []
+    few = run_task(tmp_path, judges, asked, items=ITEMS[:2], limit=2)
+    for less in (Judges(), Judges(stub=True)):
+        with pytest.raises(OtherSettings, match=r"limit \(2, not none\), judge \(wildguard, .*, not (none|stub)\)"):
+            run_task(tmp_path, less, asked)
+    assert open_run(tmp_path) == few
+    assert run_task(tmp_path, judges, asked).tasks["xstest"].rows == 12
+    assert asked == [i.id for i in ITEMS]
+    assert sum(server.asked.values()) == 12
+
+
+def test_a_score_by_wording_stays_until_a_judge_has_judged_all(tmp_path, serve):
+    scored = run_task(tmp_path, Judges(stub=True))
+    down = serve(fatal=(401, {"error": {"message": "no such key"}}))
+    with pytest.raises(Stopped):
+        run_task(tmp_path, Judges(ModelSpec(model="wildguard", base_url=down.url, tries=1)))
+    assert open_run(tmp_path) == scored

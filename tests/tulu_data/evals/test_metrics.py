@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tulu_data.errors import InputError
-from tulu_data.evals.metrics import Estimate, aggregate, apart, average, estimate, pass_at_k, values_of
+from tulu_data.evals.metrics import Estimate, aggregate, average, estimate, gap, pass_at_k, values_of
 from tulu_data.evals.results import SAMPLES
 
 
@@ -126,8 +126,37 @@ def test_an_average_is_plain_and_its_columns_errors_are_independent():
     assert found == Estimate(pytest.approx(0.6), pytest.approx(0.025), 2, 1)
 
 
-def test_estimates_apart():
-    gap = apart(Estimate(0.9, 0.03, 10), Estimate(0.5, 0.04, 90))
-    assert gap == (pytest.approx(0.4), pytest.approx(0.05), pytest.approx(8.0))
-    assert apart(Estimate(0.9, None, 1), Estimate(0.5, 0.04, 90)) == (pytest.approx(0.4), None, None)
-    assert apart(Estimate(None, None, 0), Estimate(0.5, 0.04, 90)) == (None, None, None)
+def test_the_error_of_a_gap_is_that_of_all_ways_to_deal_its_sides_out_within_subsets():
+    x, y = [1, 0, 1, 0.5, 0], [1, 1, 0, 1]
+    values = values_of(
+        samples([(f"x{i}", "x", 0, s) for i, s in enumerate(x)] + [(f"y{i}", "y", 0, s) for i, s in enumerate(y)]),
+        "macro",
+    )
+
+    def dealt(scores, size):
+        for side in combinations(range(len(scores)), size):
+            yield mean(scores[i] for i in side) - mean(s for i, s in enumerate(scores) if i not in side)
+
+    ways = [(a + b) / 2 for a in dealt(x, 2) for b in dealt(y, 1)]
+    first = np.array([True, True, False, False, False, True, False, False, False])
+    found = gap(values, first, ~first)
+    assert (found.difference.value, found.strata) == (pytest.approx((0.5 - 0.5 + 1 - 2 / 3) / 2), ("x", "y"))
+    assert found.difference.stderr == pytest.approx(sqrt(mean(w * w for w in ways)))
+    assert found.difference.z == pytest.approx(found.difference.value / found.difference.stderr)
+
+
+def test_a_gap_is_over_the_subsets_that_have_both_sides_and_none_without_any():
+    values = values_of(samples([(f"{s}{i}", s, 0, float(i % 2)) for s in "xyz" for i in range(4)]), "macro")
+    of_x = values.stratum == 0
+    half = np.arange(12) % 2 == 1
+    assert gap(values, of_x & half, ~half).strata == ("x",)
+    assert gap(values, of_x & half, ~half).difference.value == 1.0
+    assert gap(values, of_x, ~of_x) == ((None, None, None), ())
+
+
+def test_a_side_of_equal_values_has_no_certain_gap_and_two_of_them_no_z():
+    values = values_of(one_each([1, 1, 1, 0, 0, 0, 1, 0]), "mean")
+    few = np.arange(8) < 2
+    assert gap(values, few, ~few).difference.z < 2
+    same = values_of(one_each([1, 1, 1]), "mean")
+    assert gap(same, np.arange(3) < 1, np.arange(3) > 0).difference == (0.0, 0.0, None)

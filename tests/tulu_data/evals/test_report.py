@@ -81,9 +81,9 @@ def test_with_an_audit_there_are_clean_and_dirty_columns_gap_and_z(tmp_path, aud
     header, rows = table_of(found)
     assert header == ["task", "n", "score", "clean", "n clean", "dirty", "n dirty", "gap", "z"]
     error = 100 * stdev([1, 1, 0, 0, 0, 0, 0, 0]) / sqrt(8)
-    z = 75 / error
+    null = 100 * stdev([1] * 4 + [0] * 6) * sqrt(1 / 2 + 1 / 8)
     assert "GSM8K: dirty by set: train 2" in notes_of(found)
-    assert rows[0][3:] == [f"25.0 ± {error:.1f}", "8", "100.0 ± 0.0", "2", f"+75.0 ± {error:.1f}", f"{z:+.1f}"]
+    assert rows[0][3:] == [f"25.0 ± {error:.1f}", "8", "100.0 ± 0.0", "2", f"+75.0 ± {null:.1f}", f"{75 / null:+.1f}"]
 
 
 def test_json_holds_the_curve_and_who_is_dirty(tmp_path, audited):
@@ -169,7 +169,10 @@ def test_the_dev_average_is_over_twelve_columns_of_which_safety_is_one(tmp_path)
     safety, dev = found.averages
     assert (safety.members, safety.estimate.value) == (6, pytest.approx(0.3))
     assert (dev.members, dev.estimate.value) == (12, pytest.approx((11 * 0.9 + 0.3) / 12))
-    assert dev.notes == ()
+    (note,) = dev.notes
+    assert note == "not comparable: card-2024-11 extracted BBH's answers in an earlier way; compare with paper-v5"
+    assert dev.comparable
+    assert dev.whole
     assert dev.published == {"card-2024-11": 64.8, "paper-v5": 65.1}
     assert safety.published["paper-v5"] == 85.5
 
@@ -195,6 +198,59 @@ def test_a_comparison_on_clean_instances_leaves_out_what_is_dirty_for_either(tmp
     found = compare(a, b, audits=(used, ()))
     assert (found.all[0].n, found.all[0].wins) == (10, 2)
     assert (found.clean[0].n, found.clean[0].wins, found.clean[0].difference.value) == (8, 0, 0.0)
+    assert found.clean_for == "clean for A; B's training data is not on record"
+    assert compare(a, b, audits=((), used)).clean_for == "clean for B; A's training data is not on record"
+    assert compare(a, b, audits=(used, used)).clean_for == "clean for both"
+    assert compare(a, b).clean_for == ""
+
+
+def test_a_comparison_says_what_its_audits_did_not_look_at(tmp_path, audited, monkeypatch):
+    a, b = run(tmp_path / "a", {0}), run(tmp_path / "b", {0}, name="other")
+    used = audited({"i3"})
+    said = reports.overlap_of
+    monkeypatch.setattr(reports, "overlap_of", lambda *a, **k: said(*a, **k)._replace(notes=("1 of 2 audits",)))
+    assert compare(a, b, audits=(used, used)).notes == ("gsm8k: 1 of 2 audits",)
+
+
+def test_what_was_changed_for_trying_out_is_told_and_marked(tmp_path):
+    def answers(task, chosen):
+        yield [Response(i.id, 0, i.truth) for i in chosen]
+
+    def line(name, one, asked=10, **given):
+        made = start(tmp_path / name, model_of("tiny", "test"))
+        one = Asked(one, items(10, list("xxxxxyyyyy"))[:asked], 10, "v1", **given)
+        return report(evaluate(made, one, answers, harness="t", judges=Judges(), workers=1), {}).lines[0]
+
+    capped = line("a", task(), changed=("answers of at most 64 tokens, where the task has 4,096",))
+    assert capped.notes == ("not comparable: answers of at most 64 tokens, where the task has 4,096",)
+    assert not capped.comparable
+    shown = line("b", task(), shots_from="official.yaml")
+    assert (shown.notes, shown.comparable) == (("examples of official.yaml, not the package's",), True)
+    macro = line("c", task(metric="macro"), limit=5)
+    assert (macro.notes, macro.comparable) == (("the first 5 items of each subset only: not comparable",), False)
+    assert line("d", task()).comparable
+
+
+def test_a_judge_with_stub_in_its_name_is_no_stub(tmp_path):
+    judged = task("xstest", verifier=None, judge="safety")
+    made = run(tmp_path, (), judged, judges=Judges())
+    facts = made.tasks["xstest"].model_copy(update={"status": "scored", "judge": "stubborn-7b, safety prompt 1"})
+    lines = [
+        report(made._replace(facts=made.facts.model_copy(update={"tasks": {"xstest": one}})), {}).lines[0]
+        for one in (facts, facts.model_copy(update={"judge": "stub"}))
+    ]
+    assert [line.comparable for line in lines] == [True, False]
+
+
+def test_a_gap_over_some_subsets_says_over_which_many(tmp_path, audited):
+    def of(count):
+        return items(count, ["x"] * 5 + ["y"] * 5)
+
+    macro = task(metric="macro")
+    found = report(run(tmp_path, {0, 1, 2}, macro, of=of), {}, audits=audited({"i0", "i1"}))
+    assert "gap: over the 1 subsets that have both" in found.lines[0].notes
+    found = report(run(tmp_path, {0, 1, 2}, macro, of=of), {}, audits=audited({"i0", "i9"}))
+    assert not any(note.startswith("gap") for note in found.lines[0].notes)
 
 
 def test_a_macro_comparison_is_stratified(tmp_path):

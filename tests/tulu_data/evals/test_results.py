@@ -1,12 +1,16 @@
 """Runs on the disk: written whole, read back, gone on with, and refused where they do not compare."""
 
 import json
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from tulu_data.errors import InputError, UsageError
+from tulu_data.evals import results, sources
 from tulu_data.evals.results import SAMPLES, common_tasks, digests_of, model_of, open_run, start
-from tulu_data.evals.running import Asked, Judges, evaluate
+from tulu_data.evals.running import Asked, Judges, OtherSettings, evaluate
+from tulu_data.evals.sources import source_digest
 from tulu_data.evals.task import Decoding, Item, Response, Task
 
 ITEMS = [Item(f"i{n}", None, ({"role": "user", "content": f"{n} + {n}?"},), str(2 * n)) for n in range(4)]
@@ -30,11 +34,11 @@ class Model:
             yield [Response(item.id, k, item.truth) for k in range(task.decoding.samples)]
 
 
-def done(folder, model=None, *, of=None, items=ITEMS, suite="v1", harness="test 1", limit=None):
+def done(folder, model=None, *, of=None, items=ITEMS, suite="v1", harness="test 1", limit=None, again=False):
     of = of or task()
     asked = Asked(of, items, len(ITEMS), suite, limit)
     run = start(folder, model_of("tiny", "test"))
-    return evaluate(run, asked, model or Model(), harness=harness, judges=Judges(), workers=1)
+    return evaluate(run, asked, model or Model(), harness=harness, judges=Judges(), workers=1, again=again)
 
 
 def test_a_run_is_read_back_as_it_was_written(tmp_path):
@@ -73,20 +77,93 @@ def test_runs_that_write_into_one_folder_at_the_same_time_keep_each_others_tasks
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "what"),
     [
-        {"of": task(decoding=Decoding(max_tokens=7))},
-        {"items": [i._replace(messages=({"role": "user", "content": "other"},)) for i in ITEMS]},
-        {"items": ITEMS[:2], "limit": 2},
-        {"harness": "test 2"},
+        ({"of": task(decoding=Decoding(max_tokens=7))}, r"max_tokens \(4096, not 7\)"),
+        ({"items": [i._replace(messages=({"role": "user", "content": "other"},)) for i in ITEMS]}, "prompts"),
+        ({"items": ITEMS[:2], "limit": 2}, r"limit \(none, not 2\)"),
+        ({"of": task(shots=3), "items": [i._replace(chat=False) for i in ITEMS]}, r"shots \(0, not 3\)"),
     ],
-    ids=["decoding", "prompts", "limit", "harness"],
+    ids=["decoding", "prompts", "limit", "shots"],
 )
-def test_a_task_under_other_prompts_decoding_or_harness_is_asked_again(tmp_path, change):
-    done(tmp_path)
+def test_a_task_under_other_prompts_or_decoding_is_not_written_over_unless_that_is_asked_for(tmp_path, change, what):
+    before = done(tmp_path)
     again = Model()
-    done(tmp_path, again, **change)
+    with pytest.raises(
+        OtherSettings, match=rf"task sums: -o holds its answers under other settings: {what}; .* --again"
+    ):
+        done(tmp_path, again, **change)
+    assert again.asked == []
+    assert open_run(tmp_path) == before
+    done(tmp_path, again, again=True, **change)
     assert again.asked
+
+
+def test_another_version_of_the_harness_is_no_loss(tmp_path):
+    before = done(tmp_path)
+    again = Model()
+    assert done(tmp_path, again, harness="test 2") == before
+    assert again.asked == []
+
+
+def test_with_a_larger_limit_the_rest_is_asked(tmp_path):
+    done(tmp_path, items=ITEMS[:2], limit=2)
+    more = Model()
+    run = done(tmp_path, more, harness="test 2")
+    assert more.asked == ["i2", "i3"]
+    assert (run.tasks["sums"].rows, run.tasks["sums"].harness, run.tasks["sums"].limit) == (
+        4,
+        "test 1 and test 2",
+        None,
+    )
+    assert run.samples("sums")["instance_id"].to_pylist() == ["i0", "i1", "i2", "i3"]
+
+
+@pytest.mark.parametrize("writes", range(1, 6))
+def test_killed_at_any_write_no_answer_is_lost(tmp_path, monkeypatch, writes):
+    """Of a run, and of its responses scored anew: the process dies before the so-many-th file takes its place."""
+    replace, left = Path.replace, [writes]
+
+    def dies(path, target):
+        if path.suffix == ".part" and "partial" not in path.name:
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+        return replace(path, target)
+
+    letters = [i._replace(truth="A") for i in ITEMS]
+    for of, items, score in ((task(), ITEMS, 1.0), (task(rules="other", verifier="choice"), letters, 0.0)):
+        first = Model()
+        left[0] = writes
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", dies)
+            with suppress(KeyboardInterrupt):
+                done(tmp_path, first, of=of, items=items)
+        again = Model()
+        run = done(tmp_path, again, of=of, items=items)
+        assert again.asked == []
+        assert (run.tasks["sums"].score, run.tasks["sums"].rules, len(run.samples("sums"))) == (score, of.rules, 4)
+        assert run.tasks["sums"].next_sha256 is None
+
+
+def test_an_extraction_that_has_changed_scores_the_responses_anew_and_does_not_compare(tmp_path, monkeypatch):
+    old = done(tmp_path / "old")
+    done(tmp_path / "new")
+    monkeypatch.setattr(results, "source_digest", lambda verifier: f"{verifier}, changed")
+    again = Model()
+    new = done(tmp_path / "new", again)
+    assert again.asked == []
+    assert new.tasks["sums"].digests.rules != old.tasks["sums"].digests.rules
+    with pytest.raises(UsageError, match=r"task sums: .* differ in rules"):
+        common_tasks([old, new])
+
+
+def test_a_verifier_is_known_by_its_source_and_what_it_imports_beside_it(monkeypatch):
+    before = {name: source_digest.__wrapped__(name) for name in ("math", "gsm8k")}
+    read = sources._source
+    monkeypatch.setattr(sources, "_source", lambda m: (read(m) or "") + "#" if m.endswith("math_equal") else read(m))
+    assert source_digest.__wrapped__("math") != before["math"]
+    assert source_digest.__wrapped__("gsm8k") == before["gsm8k"]
 
 
 def test_under_other_rules_the_responses_are_judged_anew_and_the_model_is_not_asked(tmp_path):
@@ -113,11 +190,19 @@ def test_a_run_that_was_interrupted_asks_for_the_rest_only(tmp_path):
     assert not partial.exists()
 
 
-def test_what_was_answered_under_other_prompts_is_not_gone_on_with(tmp_path):
+def test_what_was_answered_under_other_prompts_is_not_gone_on_with_nor_written_over(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         done(tmp_path, Model(breaks_at=2))
+    other = task(decoding=Decoding(temperature=0.5))
     again = Model()
-    done(tmp_path, again, of=task(decoding=Decoding(temperature=0.5)))
+    with pytest.raises(OtherSettings, match="holds 2 answers of a run that was stopped under other settings"):
+        done(tmp_path, again, of=other)
+    assert again.asked == []
+    with pytest.raises(KeyboardInterrupt):  # it goes on with what the first left
+        done(tmp_path, Model(breaks_at=1))
+    done(tmp_path, rest := Model())
+    assert rest.asked == ["i3"]
+    done(tmp_path, again, of=other, again=True)
     assert again.asked == ["i0", "i1", "i2", "i3"]
 
 
@@ -140,6 +225,31 @@ def test_a_folder_of_another_model_is_not_written_over(tmp_path):
     done(tmp_path)
     with pytest.raises(UsageError, match="holds results of tiny by test; choose another folder"):
         start(tmp_path, model_of("other", "test"))
+
+
+def test_another_way_to_write_a_folder_is_the_same_model_and_another_server_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("model", "out", "served"):
+        Path(name).mkdir()
+    start("out", model_of("model", "hf")).written()
+    assert start("out", model_of("./model", "hf")).facts.model.name == "./model"
+    start("served", model_of("m", "openai", "http://a/v1")).written()
+    with pytest.raises(UsageError, match="holds results of m by openai at http://a/v1"):
+        start("served", model_of("m", "openai", "http://b/v1"))
+
+
+def test_settings_that_decide_the_answers_are_part_of_the_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    start("out", model_of("tiny", "hf", settings={"peft": "A"})).written()
+    assert start("out", model_of("tiny", "hf", settings={"peft": "A"})).facts.model.settings == {"peft": "A"}
+    with pytest.raises(UsageError, match="holds results of tiny by hf with peft A; choose another folder"):
+        start("out", model_of("tiny", "hf", settings={"peft": "B"}))
+    Path("A").mkdir()
+    Path("A", "adapter.bin").write_bytes(b"1")
+    before = model_of("tiny", "hf", settings={"peft": "A"}).identity
+    Path("A", "adapter.bin").write_bytes(b"2")
+    assert model_of("tiny", "hf", settings={"peft": "A"}).identity != before
 
 
 def test_weights_that_have_changed_are_another_model(tmp_path):

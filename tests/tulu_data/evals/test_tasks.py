@@ -1,17 +1,21 @@
 """The tasks: prompts as golden strings, examples that verify, a model that knows every answer of the public sets."""
 
 import json
-import math
 import re
 from collections import defaultdict, deque
+from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tulu_data.errors import InputError, UsageError
+from tulu_data.evals.harness import respond
+from tulu_data.evals.metrics import estimate
 from tulu_data.evals.registry import TASKS
+from tulu_data.evals.scoring import in_order, rows, score
 from tulu_data.evals.tasks.columns import shuffled
 from tulu_data.evals.tasks.deepmind_examples import EXAMPLES
 from tulu_data.evals.tasks.multiple_choice import AGIEVAL_ENGLISH
@@ -19,11 +23,11 @@ from tulu_data.evals.tasks.reasoning import ABOUT
 from tulu_data.evals.tasks.shots import FEWSHOT, own_shots, shots_from, task_with_shots
 from tulu_data.suite_registry import find_suites
 from tulu_data.suites import Record, records
-from tulu_data.verifiers import Task as Check
-from tulu_data.verifiers import verify, verify_all
+from tulu_data.verifiers import verify
 
 EVALS = Path(__file__).parents[4] / "shared" / "data" / "evals"
 public = pytest.mark.skipif(not EVALS.is_dir(), reason=f"{EVALS} is absent")
+asking = pytest.mark.skipif(find_spec("lm_eval") is None, reason="needs tulu-data[eval]")
 
 
 def item_of(name, subset=None, **values):
@@ -252,9 +256,9 @@ def rows_of(name):
 
 def test_every_task_of_bbh_has_three_examples_that_verify():
     assert set(own_shots("bbh")) == set(ABOUT)
-    for task, rows in rows_of("bbh").items():
-        assert len(rows) == 3, task
-        for row in rows:
+    for task, examples in rows_of("bbh").items():
+        assert len(examples) == 3, task
+        for row in examples:
             assert verify("bbh", row["target"], row["truth"]).right, row
             assert row["target"].endswith(f"So the answer is {row['truth']}."), row
             if row["truth"].startswith("("):
@@ -262,14 +266,14 @@ def test_every_task_of_bbh_has_three_examples_that_verify():
 
 
 def test_what_can_be_computed_of_bbhs_examples_is_right():
-    rows = rows_of("bbh")
-    for row in rows["boolean_expressions"]:
+    examples = rows_of("bbh")
+    for row in examples["boolean_expressions"]:
         assert str(eval(row["input"].removesuffix(" is"))) == row["truth"]
-    for row in rows["multistep_arithmetic_two"]:
+    for row in examples["multistep_arithmetic_two"]:
         assert str(eval(row["input"].removesuffix(" ="))) == row["truth"]
-    for row in rows["word_sorting"]:
+    for row in examples["word_sorting"]:
         assert " ".join(sorted(row["input"].split("List: ")[1].split())) == row["truth"]
-    for row in rows["dyck_languages"]:
+    for row in examples["dyck_languages"]:
         stack = []
         for bracket in [*row["input"].split("Input: ")[1].split(), *row["truth"].split()]:
             if bracket in "([{<":
@@ -277,15 +281,15 @@ def test_what_can_be_computed_of_bbhs_examples_is_right():
             else:
                 assert "([{<".index(stack.pop()) == ")]}>".index(bracket)
         assert stack == []
-    for row in rows["date_understanding"]:
+    for row in examples["date_understanding"]:
         assert re.search(rf"^{re.escape(row['truth'])} \d\d/\d\d/\d{{4}}$", row["input"], re.MULTILINE)
 
 
 def test_what_stands_in_an_example_of_tracking_is_what_the_swaps_do():
-    for name, rows in rows_of("bbh").items():
+    for name, examples in rows_of("bbh").items():
         if not name.startswith("tracking"):
             continue
-        for row in rows:
+        for row in examples:
             who = dict(re.findall(r"(\w+) has ((?:an? )[a-z ]+)", row["input"].split("As time")[0]))
             for a, b in re.findall(r"(\w+) and (\w+) swap", row["input"]):
                 who[a], who[b] = who[b], who[a]
@@ -408,8 +412,8 @@ def items_of(name):
     return tuple(TASKS[name].items(of_suite(name)))
 
 
-class Echo:
-    """A model that knows the answers to items, or says nothing.
+class Knows:
+    """A model that knows the answers to items, or says nothing, and holds all of their options for as likely.
 
     In turn where a question comes twice: two of BBH's do, with answers that contradict each other.
     """
@@ -423,18 +427,24 @@ class Echo:
         known = self.answers[messages[-1]["content"]]
         return known.popleft() if known else ""
 
+    def logp(self, messages, option):
+        likely = self.answers[messages[-1]["content"]]
+        return 0.0 if not likely or option in likely[0] else -1e9
 
-def scored(name, items, model):
-    """The task's score of the model, its metric worked out here."""
-    checks = [Check(TASKS[name].verifier, model.generate(item.messages), item.truth) for item in items]
-    slow = TASKS[name].verifier == "code"
-    verdicts = verify_all(checks) if slow else [verify(*check) for check in checks]
-    assert all(v.valid for v in verdicts)
-    by_subset = defaultdict(list)
-    for item, verdict in zip(items, verdicts, strict=True):
-        by_subset[item.subset if TASKS[name].metric == "macro" else None].append(verdict.score)
-    means = [sum(scores) / len(scores) for scores in by_subset.values()]
-    return sum(means) / len(means)
+
+def scored(name, items, model, *, alone=False):
+    """The task's metric of the model's answers, as an evaluation has it: asked, judged, and made one number.
+
+    alone: one answer to each item, and their mean, where the task takes pass@10 of 20.
+    """
+    task = TASKS[name]
+    if alone:
+        task = replace(task, metric="mean", decoding=task.decoding.model_copy(update={"samples": 1}))
+    pairs = in_order(task, items, respond(model, task, items))
+    assert len(pairs) == len(items)
+    found = estimate(rows(pairs, score(task, pairs, workers=2)), task.metric)
+    assert (found.n, found.undecided, found.empty) == (len(items), 0, ())
+    return found.value
 
 
 def answers_to(name, items):
@@ -457,12 +467,13 @@ SIZES = {"gsm8k": 1_319, "math": 5_000, "mmlu": 14_042, "bbh": 6_511, "agieval":
 
 @public
 @pytest.mark.public_data
+@asking
 @pytest.mark.parametrize("name", SIZES)
 def test_who_knows_every_answer_scores_one_and_who_is_silent_nothing(name):
     items = items_of(name)
     assert len(items) == SIZES[name]
-    assert scored(name, items, Echo(items, answers_to(name, items))) == 1.0
-    assert scored(name, items, Echo()) == 0.0
+    assert scored(name, items, Knows(items, answers_to(name, items))) == 1.0
+    assert scored(name, items, Knows()) == 0.0
 
 
 # The tests of these two use `root`, which the published `test_setup_code` defines and this copy lacks.
@@ -471,22 +482,24 @@ WITHOUT_SETUP = {"mbpp-367", "mbpp-927"}
 
 @public
 @pytest.mark.public_data
+@asking
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "every"), [("humaneval", 1), ("mbpp", 4)])
 def test_reference_programs_pass_as_chat_answers(name, every):
     items = [item for item in items_of(name)[::every] if item.id not in WITHOUT_SETUP]
     assert len(items) == {"humaneval": 164, "mbpp": 244}[name]
-    assert scored(name, items, Echo(items, answers_to(name, items))) == 1.0
-    assert scored(name, items, Echo()) == 0.0
+    assert scored(name, items, Knows(items, answers_to(name, items)), alone=True) == 1.0
+    assert scored(name, items, Knows(), alone=True) == 0.0
 
 
 @public
 @pytest.mark.public_data
+@asking
 @pytest.mark.slow
 def test_reference_bodies_of_humaneval_go_on_from_the_prompt():
     bodies = {r.id: r.values["canonical_solution"] for r in of_suite("humaneval")}
     items = items_of("humaneval")
-    assert scored("humaneval", items, Echo(items, [bodies[i.id] for i in items])) == 1.0
+    assert scored("humaneval", items, Knows(items, [bodies[i.id] for i in items]), alone=True) == 1.0
 
 
 def kept(ids, kwargs):
@@ -524,35 +537,37 @@ def kept(ids, kwargs):
 
 @public
 @pytest.mark.public_data
+@asking
 def test_responses_that_keep_ifevals_instructions_are_right_and_silence_is_not():
     values = {r.id: r.values for r in of_suite("ifeval")}
     items = items_of("ifeval")
     assert len(items) == 541
     written = {i.id: kept(values[i.id]["instruction_id_list"], values[i.id]["kwargs"]) for i in items}
     some = [i for i in items if written[i.id]]
-    score = scored("ifeval", some, Echo(some, [written[i.id] for i in some]))
-    print(f"IFEval: {len(some)} of {len(items)} prompts have a response written; {score:.3f} of them keep everything")
+    found = scored("ifeval", some, Knows(some, [written[i.id] for i in some]))
+    print(f"IFEval: {len(some)} of {len(items)} prompts have a response written; {found:.3f} of them keep everything")
     # The rest contradict each other in this wording, such as keywords with capitals in lower case.
     assert len(some) == 234
-    assert 0.98 < score < 1.0
+    assert 0.98 < found < 1.0
     alone = [i for i in some if len(values[i.id]["instruction_id_list"]) == 1]
-    assert scored("ifeval", alone, Echo(alone, [written[i.id] for i in alone])) == 1.0
-    assert scored("ifeval", items, Echo()) == 0.0
+    assert scored("ifeval", alone, Knows(alone, [written[i.id] for i in alone])) == 1.0
+    assert scored("ifeval", items, Knows()) == 0.0
 
 
 @public
 @pytest.mark.public_data
+@asking
 def test_truthfulqas_probability_falls_on_the_true_answers():
-    items = items_of("truthfulqa")
-    assert len(items) == 817
+    both = {"tqa-347", "tqa-354"}  # list " Unknown" among the true answers and among the false
+    items = [item for item in items_of("truthfulqa") if item.id not in both]
+    assert len(items) == 815
 
-    def mc2(item, logp):
-        weights = [(math.exp(logp(text, true)), true) for text, true in item.options]
-        return sum(w for w, true in weights if true) / sum(w for w, _ in weights)
+    def likely(which):
+        return Knows(items, [{text for text, true in i.options if true is which} for i in items])
 
-    assert all(mc2(i, lambda _, true: 0.0 if true else -1e9) == 1.0 for i in items)
-    assert all(mc2(i, lambda _, true: -1e9 if true else 0.0) == 0.0 for i in items)
-    indifferent = sum(mc2(i, lambda *_: 0.0) for i in items) / len(items)
+    assert scored("truthfulqa", items, likely(True)) == 1.0
+    assert scored("truthfulqa", items, likely(False)) == 0.0
+    indifferent = scored("truthfulqa", items, Knows())
     assert 0.4 < indifferent < 0.5  # there are somewhat more false answers than true ones
     assert all(text[0] == " " and text[1:].strip() == text[1:] for i in items for text, _ in i.options)
 

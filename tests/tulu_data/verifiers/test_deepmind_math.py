@@ -3,6 +3,7 @@
 import pytest
 
 from tulu_data.verifiers import verify
+from tulu_data.verifiers.deepmind_math import answer_in
 
 
 def said(answer):
@@ -24,6 +25,9 @@ def said(answer):
         (said(r"\(\frac{1}{2}\)"), "1/2", True),
         (said(r"$\boxed{12}$"), "12", True),
         (said("**12**"), "12", True),
+        (said("**2*x**3**"), "2*x**3", True),
+        (said("`2*x`"), "2*x", True),
+        (said("$2$, $10$"), "2, 10", True),
         (said("1,000,000"), "1000000", True),
         (said("-2900000"), "-2900000", True),
         # expressions
@@ -66,6 +70,43 @@ def said(answer):
 )
 def test_deepmind_math(response, truth, right):
     assert verify("deepmind_math", response, truth).right is right
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "$2*x$ and $3*x$",
+        "**2** or **3**",
+        "`2` or `3`",
+        r"\(2\) or \(3\)",
+        r"\[2\] or \[3\]",
+        "[2] or [3]",
+        "$$2$$ or $$3$$",
+    ],
+)
+def test_marks_that_are_no_pair_around_the_whole_stay(answer):
+    assert answer_in(said(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "inside"),
+    [
+        ("$$2$$", "2"),
+        ("$**2**$", "2"),
+        ("**2*x**3**", "2*x**3"),
+        ("2**x", "2**x"),
+        (r"\[[2, 3]\]", "2, 3"),
+        ("$$", None),
+    ],
+)
+def test_marks_around_the_whole_are_taken_off(answer, inside):
+    assert answer_in(said(answer)) == inside
+
+
+def test_a_corrected_answer_is_the_one_that_counts():
+    corrected = "Therefore, the final answer is 3.\nWait, a mistake.\n" + said("5")
+    assert answer_in(corrected) == "5"
+    assert answer_in("Therefore, the final answer is " * 3_000 + said("5")) == "5"
 
 
 def test_many_powers_end():

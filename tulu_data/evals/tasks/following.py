@@ -79,7 +79,7 @@ def alpaca_eval_items(records: Sequence[Record]) -> list[Item]:
 
 ALPACA_EVAL = Task(
     id="alpaca_eval",
-    title="AlpacaEval 2 (length-controlled win rate)",
+    title="AlpacaEval 2 (win rate)",
     group="dev",
     suite="alpaca_eval",
     items=alpaca_eval_items,
