@@ -45,7 +45,10 @@ def test_streamed_answers_are_put_together(served, tmp_path):
     assert tally.answered == 4
     assert all(a.text and a.finish_reason for a in found)
     whole, _ = ask(served, tmp_path / "whole", 4, temperature=0.0)
-    assert sorted(a.text for a in found) == sorted(a.text for a in whole)
+    # A random model ends within a character, and the server streams none of the bytes of one that is not whole.
+    texts = [sorted(a.text.rstrip("\ufffd") for a in answers) for answers in (found, whole)]
+    assert texts[0] == texts[1]
+    assert any(texts[0])
 
 
 def test_a_parameter_that_the_server_ignores_is_noticed_and_recorded(served, tmp_path):
