@@ -231,9 +231,7 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny-llama")
     tiny.write_model(folder, positions=512)
     cache = tmp_path_factory.mktemp("cache")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", TELLING, "serve", str(folder), "--device", "cpu"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--continuous-batching"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
@@ -251,6 +249,19 @@ def served(tmp_path_factory):
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()
         log.close()
+
+
+def free_port():
+    """A port that nothing listens on, of those that this worker of the tests alone takes from."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for port in range(20_000 + 500 * worker, 20_500 + 500 * worker):
+        with socket.socket() as free:
+            try:
+                free.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
 
 
 def healthy(port):

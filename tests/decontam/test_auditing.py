@@ -357,7 +357,7 @@ def test_dropped_rows_leave_and_the_record_says_why(small):
         (train.table["row_sha"][3].as_py(), "overlaps other", "other"),
     ]
     assert {d["step"] for d in drops} == {"decontaminate"}
-    record = decontamination_record(found, "train")
+    record = decontamination_record(found, "train", ["train"])
     assert json.loads(json.dumps(record)) == record
     assert (record["audit"], record["rows_in"], record["rows_dropped"]) == (found.id, 4, 2)
     assert [(s["id"], s["digest"], s["flagged"]) for s in record["suites"]] == [
@@ -378,7 +378,7 @@ def test_of_a_dropped_set_no_row_stays_and_every_row_is_listed(make_set, make_su
     train = make_set("x", ["harmless", "also harmless", LONG[0], "the last"], batch_rows=2)
     found = audit([train], [make_suite("u", LONG[:5], "unseen")], policy=Policy(policy="tulu3"))
     assert not kept_mask(leaving(found, train), train.table["row_sha"]).any()
-    assert decontamination_record(found, "x")["rows_dropped"] == 4
+    assert decontamination_record(found, "x", ["x"])["rows_dropped"] == 4
     drops = drops_table(found, train).to_pylist()
     assert [d["row_sha"] for d in drops] == train.table["row_sha"].to_pylist()
     assert {d["reason"] for d in drops} == {"its set is dropped: contaminated by u"}
