@@ -84,10 +84,9 @@ def _describe(model: type[BaseModel], data: Any, errors: Sequence[ErrorDetails],
     where = _dotted((under, *path) if under else path)
     if unknown:
         known = _keys_at(model, path[:-1])
-        inner = {key for name in known for key in _keys_at(model, [*path[:-1], name]) if key == path[-1]}
-        if inner:  # one level too high
-            held = next(name for name in sorted(known) if path[-1] in _keys_at(model, [*path[:-1], name]))
-            return f"{where}: unknown key; did you mean '{held}.{path[-1]}'?"
+        holding = [name for name in sorted(known) if path[-1] in _keys_at(model, [*path[:-1], name])]
+        if holding:  # one level too high
+            return f"{where}: unknown key; did you mean '{holding[0]}.{path[-1]}'?"
         return f"{where}: unknown key; {nearest(str(path[-1]), known, noun='key')}"
     if error["type"] == "missing":
         return f"{where}: is missing"

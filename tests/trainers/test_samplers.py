@@ -160,8 +160,9 @@ def test_update_changes_what_is_sampled_to_what_the_weights_sample(make, tiny_ll
 def test_tied_weights_come_under_either_name(tiny_llama):
     tied = opened(tiny_llama)
     tied.lm_head.weight = tied.model.embed_tokens.weight
-    one = {n: t.clone() for n, t in tied.state_dict().items() if n != "lm_head.weight"}
+    one = {n: t.clone() + 1 for n, t in tied.state_dict().items() if n != "lm_head.weight"}
     TorchSampler(tied, EOS, PAD).update(one.items())
+    assert torch.equal(tied.lm_head.weight, one["model.embed_tokens.weight"])
 
 
 @pytest.mark.parametrize(

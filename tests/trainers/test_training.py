@@ -576,6 +576,11 @@ def test_the_commands_train_look_and_refuse(store, tiny_llama, tmp_path):
     for command, error, message in (
         (["sft", wrong, "-o", "x"], RecipeError, "bach: unknown key; did you mean 'batch'?"),
         (["dpo", tmp_path / "sft.yaml", "-o", "x"], RecipeError, "stage: is 'sft'; run it with: tulu train sft"),
+        (
+            ["sft", tmp_path / "sft.yaml", "-o", "x", "--set", "learning_rate=1"],
+            RecipeError,
+            "learning_rate: unknown key; did you mean 'optimiser.learning_rate'?",
+        ),
         (["sft", tmp_path / "sft.yaml", "-o", "x", "--set", "stage=ppo"], RecipeError, "stage: is 'ppo'"),
         (["sft", tmp_path / "sft.yaml", "-o", "x", "--set", "suites=[gpqa]"], GateError, "not audited against gpqa"),
     ):

@@ -318,6 +318,9 @@ def test_weights_go_by_cuda_ipc_and_change_what_is_sampled(fake_vllm, policy, to
 def test_weights_travel_in_the_policys_order_and_dtype(fake_vllm, policy, tokenizer):
     sampler = open_vllm(policy, tokenizer)
     sampler.update((n, t.double()) for n, t in policy.state_dict().items())
+    announced = WeightTransferTrainerFactory.made[-1].source.metadata  # what was sent is held to it by the stand-in
+    plain = policy.state_dict()
+    assert [(m.name, m.dtype, m.shape) for m in announced] == [(n, t.dtype, t.shape) for n, t in plain.items()]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tulu_data.evals.report import Line, Paired, Report, compare, differs, percents
+from tulu_data.evals.report import Line, Paired, Report, compare, differs, percents, sides
 from tulu_data.evals.results import Run, TaskRun, common_tasks
 from tulu_data.tables import printable
 
@@ -119,7 +119,7 @@ class Table(NamedTuple):
             "size": (sizes or f"{part.first.items:,}") if part else f"{sizes} columns",
             "groups": [
                 self._scores(lines, part),
-                *(_sides(lines[place]) for place in self.audited),
+                *(sides(lines[place]) for place in self.audited),
             ],
             "notes": [printable(note) for note in said],
         }
@@ -152,13 +152,6 @@ def _elsewhere(columns: Sequence[Column]) -> list[str]:
 def _why(part: Part | None, place: int) -> str:
     """What stands where a score would."""
     return "not scored" if part and part.facts[place] else "–"
-
-
-def _sides(line: Line | None) -> list[str]:
-    if line is None or line.adjusted is None:
-        return [percents(line.clean) if line and line.clean else "", "", "", "", "", ""]
-    clean, dirty, gap = line.adjusted.clean, line.adjusted.dirty, line.adjusted.gap
-    return [percents(clean), f"{clean.n:,}", percents(dirty), f"{dirty.n:,}", *differs(gap)]
 
 
 def _sentence(columns: Sequence[Column], parts: Sequence[Part], unscored: int) -> str:

@@ -275,14 +275,15 @@ def table_of(found: Report) -> tuple[list[str], list[list[str]]]:
         row = [line.title, size, percents(line.estimate)]
         row += [f"{line.published[s]:.1f}" if s in line.published else "" for s in sources]
         if audited:
-            row += [*_sides(line)]
+            row += [*sides(line)]
         rows.append(row)
     return header, rows
 
 
-def _sides(line: Line) -> list[str]:
-    if line.adjusted is None:
-        return [percents(line.clean) if line.clean else "", "", "", "", "", ""]
+def sides(line: Line | None) -> list[str]:
+    """Clean and dirty with their numbers, the gap and its z; empty where nothing is known."""
+    if line is None or line.adjusted is None:
+        return [percents(line.clean) if line and line.clean else "", "", "", "", "", ""]
     clean, dirty, gap = line.adjusted.clean, line.adjusted.dirty, line.adjusted.gap
     shown = [percents(clean), f"{clean.n:,}", percents(dirty), f"{dirty.n:,}"]
     return [*shown, *differs(gap)]
