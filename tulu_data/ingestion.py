@@ -138,10 +138,11 @@ def ingest(
         shards = writer.close()
         if rejects.count:
             build.add_file(REJECTS_FILE, rejects.count)
+        left_out = {"rejected": rejects.count} if rejects.count else {}
         step = Step(
             name="ingest",
             source=source.name,
-            params={"adapter": settings.adapter, "kind": settings.kind, **sniffed},
+            params={"adapter": settings.adapter, "kind": settings.kind, **sniffed, **left_out},
             rows_in=collector.records,
             rows_out=collector.rows,
             drops=REJECTS_FILE if rejects.count else None,

@@ -1,7 +1,7 @@
 """A mixture's plan before its sources are there: how many rows each part gives, by what its source says it holds.
 
 Nothing is read: `mixture.plan` says which rows, this says how many. A count that hangs on the rows themselves
-(`tokens`, `weight`, a `where`) is left open, and so is the total then.
+(`tokens`, a `where`, a size in tokens) is left open, and so is the total then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import NamedTuple
 
 from tulu_data.errors import GateError, RecipeError
 from tulu_data.mixture import Expect, Size
+from tulu_data.shares import Emphasis, apportion, shares_by_topic
 from tulu_data.take import Take, exact
+
+Counts = Mapping[str, int | None]
 
 
 class PartOutline(NamedTuple):
@@ -27,19 +30,17 @@ class PartOutline(NamedTuple):
 
 @dataclass(frozen=True)
 class Outline:
-    """The parts of a mixture by count. `before` says that the sources are to be decontaminated first."""
+    """The parts of a mixture by count. `before` says that steps are to come that take rows from the sources."""
 
     parts: tuple[PartOutline, ...]
-    size: int | None
+    size: int | None  # of the whole, where it is known without the parts
     before: bool
 
     @property
     def rows(self) -> int | None:
         """Rows of the mixture; None where a part leaves them open."""
-        if self.size is not None:
-            return self.size
         counts = [p.rows for p in self.parts]
-        return None if None in counts else sum(c for c in counts if c is not None)
+        return self.size if None in counts else sum(c for c in counts if c is not None)
 
     def check(self, expect: Expect) -> None:
         """`GateError` for the first expectation that cannot be met; what is left open is not held against it."""
@@ -52,36 +53,34 @@ class Outline:
 
 
 def outline(
-    takes: Mapping[str, Take], available: Mapping[str, int | None], *, size: Size | None = None, before: bool = False
+    takes: Mapping[str, Take],
+    available: Counts,
+    *,
+    size: Size | None = None,
+    topics: Mapping[str, Emphasis] | None = None,
+    topic_of: Mapping[str, str | None] | None = None,
+    before: bool = False,
 ) -> Outline:
     """The plan of `takes` over sources of `available` rows.
 
-    `RecipeError` for a part that asks for more rows than its source has.
+    `RecipeError` for a part that asks for more rows than its source has, and for shares that cannot be met.
     """
-    parts = tuple(
-        PartOutline(name, available.get(name), _rows(name, take, available.get(name))) for name, take in takes.items()
-    )
-    return Outline(parts, size.rows if size else None, before)
+    scale = size is not None and size.scale
+    counts: dict[str, int | None] = {name: _rows(name, take, available.get(name)) for name, take in takes.items()}
+    counts |= _by_weight(takes, available, counts, None if scale else size)
+    if topics or scale:
+        counts = _by_topic(takes, available, counts, size, topics or {}, topic_of or {})
+    bounded = any(take.cap is not None or take.floor is not None for take in takes.values())
+    parts = tuple(PartOutline(name, available.get(name), rows) for name, rows in counts.items())
+    return Outline(parts, size.rows if size and not bounded else None, before)
 
 
 def _rows(name: str, take: Take, available: int | None) -> int | None:
     """As `take.select` counts them."""
     wanted = _wanted(take, available)
-    if take.where is not None and take.amount != "count":
+    if wanted is None or (take.where is not None and take.amount != "count"):
         return None
-    if wanted is None:
-        return None
-    if take.cap is not None:
-        wanted = min(wanted, take.cap)
-    if take.floor is not None:
-        wanted = max(wanted, take.floor)
-    if available is not None and wanted > available * take.repeat:
-        times = f" × repeat {take.repeat}" if take.repeat > 1 else ""
-        raise RecipeError(
-            f"mix.{name}.{take.amount}: {wanted:,} rows asked, the source states {available:,}{times}; lower it, or "
-            "raise 'repeat'"
-        )
-    return wanted
+    return _held(f"mix.{name}.{take.amount}: {{:,}} rows asked", take, _bounded(take, wanted), available)
 
 
 def _wanted(take: Take, available: int | None) -> int | None:
@@ -94,3 +93,73 @@ def _wanted(take: Take, available: int | None) -> int | None:
     if take.amount == "fraction":
         return math.floor(exact(take.fraction or 0) * available * take.repeat + Fraction(1, 2))
     return None
+
+
+def _bounded(take: Take, wanted: int) -> int:
+    wanted = wanted if take.cap is None else min(wanted, take.cap)
+    return wanted if take.floor is None else max(wanted, take.floor)
+
+
+def _held(asked: str, take: Take, wanted: int, available: int | None) -> int:
+    """`wanted`, where the source has as many; `asked` is the beginning of the error, with a place for the number."""
+    if available is not None and wanted > available * take.repeat:
+        times = f" × repeat {take.repeat}" if take.repeat > 1 else ""
+        raise RecipeError(
+            f"{asked.format(wanted)}, the source states {available:,}{times}; lower it, or raise 'repeat'"
+        )
+    return wanted
+
+
+# ------------------------------------------------------------ shares, as `mixture` counts them
+
+
+def _by_weight(
+    takes: Mapping[str, Take], available: Counts, counts: Counts, size: Size | None
+) -> dict[str, int | None]:
+    """The rows of the parts with a weight: their shares of what the others leave of the size, or without a size of
+    the largest mixture that keeps the weights. None where a part that counts with them is open.
+    """
+    weights = {name: exact(take.weight) for name, take in takes.items() if take.weight is not None}
+    shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+    rows: Mapping[str, int]
+    if size is None:
+        most = [_most(takes[name], available.get(name)) for name in shares]
+        if not most or None in most:
+            return dict.fromkeys(shares)
+        budget = min((m or 0) / share for m, share in zip(most, shares.values(), strict=True))
+        rows = {name: int(budget * share) for name, share in shares.items()}
+    else:
+        others = [rows for name, rows in counts.items() if name not in shares]
+        if not shares or size.rows is None or None in others:
+            return dict.fromkeys(shares)
+        taken = sum(rows or 0 for rows in others)
+        if taken > size.rows:
+            raise RecipeError(f"size.rows: {size.rows:,} is less than the {taken:,} of the other parts")
+        rows = apportion(size.rows - taken, shares)
+    return {name: _share(name, takes[name], n, available.get(name)) for name, n in rows.items()}
+
+
+def _most(take: Take, available: int | None) -> int | None:
+    return None if available is None or take.where is not None else available * take.repeat
+
+
+def _by_topic(
+    takes: Mapping[str, Take],
+    available: Counts,
+    counts: Counts,
+    size: Size | None,
+    topics: Mapping[str, Emphasis],
+    topic_of: Mapping[str, str | None],
+) -> dict[str, int | None]:
+    """The rows of all parts where topics, or a size to scale to, share them out anew."""
+    base = {name: rows for name, rows in counts.items() if rows is not None}
+    total = sum(base.values()) if size is None else size.rows
+    if len(base) < len(counts) or total is None:
+        return dict.fromkeys(counts)
+    rows = apportion(total, shares_by_topic(base, topic_of, topics))
+    return {name: _share(name, takes[name], n, available.get(name)) for name, n in rows.items()}
+
+
+def _share(name: str, take: Take, rows: int, available: int | None) -> int:
+    asked = f"mix.{name}: its share is {{:,}} rows"
+    return _held(asked, take, _bounded(take, _held(asked, take, rows, available)), available)

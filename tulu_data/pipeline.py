@@ -34,7 +34,7 @@ from tulu_data.tokens import tokenizer_digest
 STEPS = {"decontaminate": "decontam.step", "synth": "personas.step", "pairs": "personas.pairs.step"}
 SOURCES = ("ingest", "synth", "pairs")  # the steps that give a source
 
-INGEST_VERSION, DEDUP_VERSION, MIX_VERSION = 1, 1, 1  # raise when the step gives other rows for the same input
+INGEST_VERSION, DEDUP_VERSION, MIX_VERSION = 1, 1, 2  # raise when the step gives other rows for the same input
 
 Status = Literal["done", "cached", "to run"]
 
@@ -415,19 +415,20 @@ class _Runner:
         if len(versions) < len(chosen):
             self._outline_mix(takes)
             return None
-        parts = [mixing.Part(name, versions[name], take) for name, take in takes.items()]
         recipe = self.recipe
+        parts = [mixing.Part(n, versions[n], take, recipe.sources[n].topic) for n, take in takes.items()]
         key = {
             "step": "mix",
             "version": MIX_VERSION,
             "name": recipe.name,
             "seed": recipe.seed,
             "size": recipe.size.model_dump() if recipe.size else None,
+            "topics": {topic: e.model_dump() for topic, e in recipe.topics.items()},
             "expect": recipe.expect.model_dump() if recipe.expect else None,
-            "parts": {p.name: [p.take.model_dump(), _identity(p.version)] for p in parts},
+            "parts": {p.name: [p.take.model_dump(), p.topic, _identity(p.version)] for p in parts},
         }
         if self.dry_run:
-            self.result.plan = mixing.plan(parts, seed=recipe.seed, size=recipe.size)
+            self.result.plan = mixing.plan(parts, seed=recipe.seed, size=recipe.size, topics=recipe.topics)
             mixing.check_expectations(self.result.plan, recipe.expect or mixing.Expect())
         return self._version_step(
             "mix",
@@ -438,6 +439,7 @@ class _Runner:
                 parts,
                 seed=recipe.seed,
                 size=recipe.size,
+                topics=recipe.topics,
                 expect=recipe.expect,
                 workers=self.workers,
                 progress=self.progress,
@@ -451,7 +453,15 @@ class _Runner:
         for name in takes:
             version = self.result.clean[name] or self.result.sources[name]
             rows[name] = version.rows if version is not None else _declared_rows(self.recipe.sources[name])
-        self.result.outline = outline(takes, rows, size=self.recipe.size, before=self.recipe.decontaminate is not None)
+        recipe = self.recipe
+        self.result.outline = outline(
+            takes,
+            rows,
+            size=recipe.size,
+            topics=recipe.topics,
+            topic_of={name: recipe.sources[name].topic for name in takes},
+            before=any((recipe.filter, recipe.dedup, recipe.decontaminate)),
+        )
         self.result.outline.check(self.recipe.expect or mixing.Expect())
         self._report("mix", "to run", None, self.result.outline.rows, 0.0)
 

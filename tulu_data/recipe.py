@@ -17,6 +17,7 @@ from tulu_data.licenses import LicensePolicy, Stated
 from tulu_data.mixture import Expect, Size
 from tulu_data.read import Format
 from tulu_data.rows import Kind
+from tulu_data.shares import Emphasis
 from tulu_data.sources import completed
 from tulu_data.store import check_name
 from tulu_data.strict import Strict, load_yaml, validate
@@ -28,7 +29,7 @@ BUNDLED = Path(tulu_data.__file__).parent.parent / "recipes"  # beside the packa
 
 MADE = ("synth", "pairs")  # sources that are made, not read
 PLACES = ("path", "hub", *MADE)
-ABOUT = ("path", "hub", "revision", "sha256", "rows", "stated")  # keys that say where rows are, not how they are read
+ABOUT = ("path", "hub", "revision", "sha256", "rows", "stated", "topic")  # keys that do not say how rows are read
 
 
 class SourceSpec(Strict):
@@ -45,6 +46,7 @@ class SourceSpec(Strict):
     revision: str | None = Field(default=None, description="with hub: the commit that must be read")
     sha256: str | list[str] | None = Field(default=None, description="with path: of the file, or of each in order")
     rows: int | None = Field(default=None, ge=0, description="how many rows there should be; plans count with it")
+    topic: str | None = Field(default=None, description="what the rows teach, by which a mixture may be weighed")
     stated: list[Stated] = Field(default_factory=list, description="what copies say of the licence, where they differ")
     kind: Kind | None = None
     adapter: str | None = None
@@ -62,7 +64,7 @@ class SourceSpec(Strict):
     def _one_place(self) -> SourceSpec:
         if sum(getattr(self, place) is not None for place in PLACES) != 1:
             raise ValueError(f"takes exactly one of {', '.join(PLACES)}")
-        about = {*PLACES, "rows"}
+        about = {*PLACES, "rows", "topic"}
         read = [k for k in self.model_fields_set if k not in about and getattr(self, k) not in (None, [])]
         if self.made and read:
             raise ValueError(f"{read[0]}: says how a file is read, and this source is made")
@@ -87,6 +89,9 @@ class Recipe(Strict):
     dedup: dict[str, Any] | None = Field(default=None, description="duplicates; read by tulu_data.dedup")
     decontaminate: dict[str, Any] | None = None  # read by the decontam package
     mix: dict[str, Take] | None = None
+    topics: dict[str, Emphasis] = Field(
+        default_factory=dict, description="shares of the mixture, by topic of its sources"
+    )
     size: Size | None = None
     expect: Expect | None = None
 
@@ -105,8 +110,9 @@ class Recipe(Strict):
         for name, times in Counter(made).items():
             if times > 1:
                 raise ValueError(f"two results would be called {name!r}; rename the recipe or a source")
-        if self.mix is None and (self.size or self.expect):
-            raise ValueError(f"{'size' if self.size else 'expect'}: says something of a mixture, and there is no mix")
+        said = next((key for key in ("size", "topics", "expect") if getattr(self, key)), None)
+        if self.mix is None and said:
+            raise ValueError(f"{said}: says something of a mixture, and there is no mix")
         if self.mix is not None and not self.mix:
             raise ValueError("mix: names no source; name at least one, or leave 'mix' out")
         for name in self.mix or {}:

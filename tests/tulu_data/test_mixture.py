@@ -20,10 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tulu_data import mixture as mixing
-from tulu_data import parquet, shuffle
+from tulu_data import parquet, shares, shuffle
 from tulu_data.errors import GateError, RecipeError
 from tulu_data.mixture import Expect, Part, Size, check_expectations, mix, plan
 from tulu_data.rows import KINDS, Row
+from tulu_data.shares import apportion
 from tulu_data.store import Store, Version
 from tulu_data.strict import validate
 from tulu_data.take import Take
@@ -301,11 +302,11 @@ def test_weights_share_out_the_size(store, make_version):
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=5), st.integers(0, 300), st.data())
 def test_apportioned_rows_add_up_and_stay_within_one_of_their_share(weights, total, data):
     shares = {str(i): Fraction(w, sum(weights)) for i, w in enumerate(weights)}
-    rows = mixing._apportion(total, shares)
+    rows = apportion(total, shares)
     assert sum(rows.values()) == total
     assert all(abs(rows[k] - total * share) < 1 for k, share in shares.items())
     shuffled = data.draw(st.permutations(list(shares.items())))
-    assert mixing._apportion(total, dict(shuffled)) == rows
+    assert apportion(total, dict(shuffled)) == rows
 
 
 def test_without_a_size_the_smallest_source_is_used_up_whatever_the_weights(store, make_version):
@@ -465,7 +466,7 @@ def test_what_cannot_be_mixed_is_refused_in_one_line(store, make_version):
         (
             [part(a, all=True)],
             Size(rows=5),
-            "size: no part has a weight to share it out by; use {weight: W}, or leave 'size' out",
+            "size: no part has a weight to share it out by; use {weight: W}, or add 'scale: true'",
         ),
         ([part(a, all=True), part(b, weight=1)], Size(rows=5), "size.rows: 5 is less than the 10 of the other parts"),
         (
