@@ -11,13 +11,14 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from decontam.analyzers import analyzer_of
@@ -82,6 +83,7 @@ def audit(
     engine: EngineName = "auto",
     cache: Path | None = None,
     work: Path | None = None,
+    before: Mapping[str, ScannedSet] | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Holds every row of the training sets against every instance of the suites (arXiv 2411.15124 §3.2).
@@ -91,6 +93,7 @@ def audit(
         cache: a folder in which the index of the suites is kept, and found again.
         work: a folder for what is done of this audit; a killed one is continued from there. It is left for the caller
             to remove.
+        before: what an earlier audit found of some of these very sets (`scanned_sets`); they are not scanned again.
     `UsageError` where two sets, or two suites, share a name; `RecipeError` for a policy that needs other settings;
     `InputError` where a text is not UTF-8.
     """
@@ -114,7 +117,7 @@ def audit(
     # A policy that cannot be applied shows before any row is read.
     judged(empty, Scan(FOUND.empty_table(), MESSAGES.empty_table(), INSTANCES.empty_table()), policy)
     how = executor or ("threads" if source.compiled else "processes")
-    pairs, messages = _scan(sets, source, workers=workers, how=how, work=work, progress=progress)
+    pairs, messages = _scan(sets, source, before or {}, workers=workers, how=how, work=work, progress=progress)
     instances = instances_of(corpus, pairs, settings, source.engine().wording)
     found = Scan(pairs, messages, instances)
     return judged(empty | {"seconds": round(time.perf_counter() - started, 3)}, found, policy)
@@ -143,15 +146,45 @@ def _warn(suites: Sequence[dict[str, Any]], settings: Settings, progress: Progre
 
 def scan_id(sets: Sequence[RowSource], suites: Sequence[Suite], settings: Settings) -> str:
     """`ts1-` and 16 hex digits: of what a scan of these finds. It needs their digests alone, and reads no row."""
-    content = {
+    content = _held_against(suites, settings) | {"sets": [[s.name, s.kind, s.digest] for s in sets]}
+    return f"ts1-{sha256(canonical_json(content)).hexdigest()[:16]}"
+
+
+def _held_against(suites: Sequence[Suite], settings: Settings) -> dict[str, Any]:
+    """What the pairs of a set depend on, beside the set."""
+    return {
         "engine": ENGINE,
         "analyzer": analyzer_of(settings.analyzer).version,
         "settings": settings.model_dump(mode="json"),
         "semantic": identity(settings.semantic),
         "suites": [[s.id, s.group, s.digest] for s in suites],
-        "sets": [[s.name, s.kind, s.digest] for s in sets],
     }
-    return f"ts1-{sha256(canonical_json(content)).hexdigest()[:16]}"
+
+
+class ScannedSet(NamedTuple):
+    """What a scan found of one set: pairs, and the messages they are about."""
+
+    pairs: pa.Table
+    messages: pa.Table
+
+
+def scanned_sets(
+    earlier: Iterable[Audit], sets: Sequence[RowSource], suites: Sequence[Suite], settings: Settings
+) -> dict[str, ScannedSet]:
+    """Of the sets those that one of the earlier audits held against the same suites in the same way."""
+    wanted, found = _held_against(suites, settings), dict[str, ScannedSet]()
+    for audit in earlier:
+        m = audit.manifest
+        same = {k: m[k] for k in ("engine", "analyzer", "settings", "semantic")}
+        if same | {"suites": [[s["id"], s["group"], s["digest"]] for s in m["suites"]]} != wanted:
+            continue
+        bare = audit.bare().scan
+        for s in sets:
+            facts = m["sets"].get(s.name)
+            if facts and (facts["kind"], facts["digest"]) == (s.kind, s.digest):
+                of_set = pc.field("set") == s.name
+                found[s.name] = ScannedSet(bare.pairs.filter(of_set), bare.messages.filter(of_set))
+    return found
 
 
 def _manifest(sets: Sequence[RowSource], suites: Sequence[Suite], settings: Settings, corpus: Corpus) -> dict[str, Any]:
@@ -196,6 +229,7 @@ class _Shard(NamedTuple):
 
 
 class _Scanned(NamedTuple):
+    set: str
     rows: int
     pairs: pa.Table | None  # None where they are in the shard's files
     messages: pa.Table | None
@@ -206,10 +240,13 @@ class _Shards:
     """The shards of an audit, made anew whenever they are asked for."""
 
     sets: Sequence[RowSource]
+    without: Collection[str]  # sets that need no scan
     work: Path | None
 
     def __iter__(self) -> Iterator[_Shard]:
         for number, source in enumerate(self.sets):
+            if source.name in self.without:
+                continue
             first = 0
             for k, part in enumerate(source.parts()):
                 done = self.work / f"{number:03d}-{k:06d}.parquet" if self.work else None
@@ -218,34 +255,43 @@ class _Shards:
 
 
 def _scan(
-    sets: Sequence[RowSource], source: EngineSource, *, workers: int, how: How, work: Path | None, progress: Progress
+    sets: Sequence[RowSource],
+    source: EngineSource,
+    before: Mapping[str, ScannedSet],
+    *,
+    workers: int,
+    how: How,
+    work: Path | None,
+    progress: Progress,
 ) -> tuple[pa.Table, pa.Table]:
     """All pairs, and the messages they are about, in order."""
     if work is not None:
         work.mkdir(parents=True, exist_ok=True)
-    shards = _Shards(sets, work)
-    tables, texts = [FOUND.empty_table()], [MESSAGES.empty_table()]
-    with progress.task("audit", sum(s.rows for s in sets)) as advance:
+    shards = _Shards(sets, before, work)
+    found = {s.name: [before[s.name]] if s.name in before else [] for s in sets}
+    with progress.task("audit", sum(s.rows for s in sets if s.name not in before)) as advance:
         for done in map_with_state(_scan_shard, source, shards, workers=workers, how=how):
             if done.pairs is not None and done.messages is not None:
-                tables.append(done.pairs)
-                texts.append(done.messages)
+                found[done.set].append(ScannedSet(done.pairs, done.messages))
             advance(done.rows)
-    if work is not None:
-        tables += [pq.read_table(shard.done, schema=FOUND) for shard in shards]
-        texts += [pq.read_table(shard.messages, schema=MESSAGES) for shard in shards]
-    return pa.concat_tables(tables).combine_chunks(), pa.concat_tables(texts).combine_chunks()
+    for shard in shards if work is not None else ():
+        tables = pq.read_table(shard.done, schema=FOUND), pq.read_table(shard.messages, schema=MESSAGES)
+        found[shard.name].append(ScannedSet(*tables))
+    ordered = [part for s in sets for part in found[s.name]]
+    pairs = pa.concat_tables([FOUND.empty_table(), *(part.pairs for part in ordered)])
+    messages = pa.concat_tables([MESSAGES.empty_table(), *(part.messages for part in ordered)])
+    return pairs.combine_chunks(), messages.combine_chunks()
 
 
 def _scan_shard(source: EngineSource, shard: _Shard) -> _Scanned:
     if _is_done(shard.messages, MESSAGES) and _is_done(shard.done, FOUND):
-        return _Scanned(shard.part.rows, None, None)
+        return _Scanned(shard.name, shard.part.rows, None, None)
     pairs, messages = scan_part(source, shard.name, shard.kind, shard.part, shard.first)
     if shard.done is None or shard.messages is None:
-        return _Scanned(shard.part.rows, pairs, messages)
+        return _Scanned(shard.name, shard.part.rows, pairs, messages)
     _write_whole(shard.messages, messages)
     _write_whole(shard.done, pairs)
-    return _Scanned(shard.part.rows, None, None)
+    return _Scanned(shard.name, shard.part.rows, None, None)
 
 
 def scan_part(source: EngineSource, name: str, kind: Kind, part: Part, first: int) -> tuple[pa.Table, pa.Table]:

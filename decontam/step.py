@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +11,8 @@ from pydantic import Field
 
 from decontam import dropping
 from decontam.arbiter import Judge, settle
+from decontam.auditing import ScannedSet, scan_id, scanned_sets
 from decontam.auditing import audit as run_audit
-from decontam.auditing import scan_id
 from decontam.engine import EngineName
 from decontam.marks import Marks
 from decontam.marks import add as add_marks
@@ -94,7 +94,8 @@ def audit(
     """Audits the versions together and saves the result under `audits/` of the store; its folder.
 
     An audit that is stored whole is not made again; a damaged one is, and one that a model left undecided is asked
-    about again. Of the same scan under another policy the pairs are taken. A killed audit is continued.
+    about again. Of the same scan under another policy the pairs are taken, and of a set that was held against the same
+    suites before in other company. A killed audit is continued.
     """
     if prepared.settings.semantic is not None and "semantic" not in prepared.policy.layers:
         progress.note("semantic matches are shown and do not count; they do with --layers exact,informative,semantic")
@@ -119,12 +120,34 @@ def audit(
             engine=engine,
             cache=store.root / "index",
             work=work,
+            before=_scanned_before(prepared, versions, store, progress),
             progress=progress,
         )
     folder = save(_settled(prepared, found, store, progress), store)
     with store.writing():
         store.discard(work)
     return folder
+
+
+def _scanned_before(
+    prepared: Prepared, versions: Sequence[Version], store: Store, progress: Progress
+) -> dict[str, ScannedSet]:
+    """What the store's audits know of these versions, so that of several sets only those that changed are scanned."""
+    folders = (path.parent for path in sorted((store.root / "audits").glob("*/manifest.json")))
+    before = scanned_sets(_whole_audits(folders, versions), versions, prepared.suites, prepared.settings)
+    if before:
+        progress.note(f"scanned before: {', '.join(before)}")
+    return before
+
+
+def _whole_audits(folders: Iterable[Path], versions: Sequence[Version]) -> Iterator[Audit]:
+    """The audits in folders that know one of the versions; those that are damaged are left out."""
+    for folder in folders:
+        try:
+            if any(v.digest in (folder / "manifest.json").read_text(encoding="utf-8") for v in versions):
+                yield Audit.load(folder, marked=False)
+        except (OSError, ValueError, InputError):
+            continue  # its sets are scanned again
 
 
 def _facts(judge: Judge | None) -> dict[str, str] | None:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from decontam import auditing
-from decontam.auditing import audit, scan_id
+from decontam.auditing import audit, scan_id, scanned_sets
 from decontam.dropping import decontamination_record, drops_table, kept_mask, leaving
 from decontam.evidence import SNIPPET_CHARS, snippet
 from decontam.result import ENGINE, Audit, audit_id
@@ -421,3 +421,40 @@ def test_an_audit_of_another_engine_is_one_line(small, tmp_path):
         InputError, match=rf"^{path}: made by engine tulu-decontam/1, not {ENGINE}; run tulu audit again$"
     ):
         Audit.load(folder)
+
+
+@pytest.mark.parametrize("kept", [("a",), ("b",), ("a", "c"), ("a", "b", "c")])
+def test_sets_scanned_before_in_other_company_are_not_scanned_again_and_nothing_differs(
+    make_set, make_suite, tmp_path, monkeypatch, kept
+):
+    suites = [make_suite("s", LONG[:5]), make_suite("t", LONG[2:5])]
+    sets = {name: make_set(name, [f"{name} says: {q}" for q in LONG[:5]] + ["nothing"]) for name in "abc"}
+    other = make_set("d", [LONG[0]])
+    earlier = audit([other, *(sets[name] for name in kept)], suites)
+    expected = audit(list(sets.values()), suites)
+    before = scanned_sets([earlier], list(sets.values()), suites, Settings())
+    assert tuple(before) == kept
+    scanned = []
+    scan_part = auditing.scan_part
+    monkeypatch.setattr(auditing, "scan_part", lambda *given: scanned.append(given[1]) or scan_part(*given))
+    for work in (None, tmp_path / "work"):
+        scanned.clear()
+        found = audit(list(sets.values()), suites, before=before, work=work)
+        assert set(scanned) == set("abc") - set(kept)
+        assert (found.id, found.pairs, found.evals, found.rows) == (
+            expected.id,
+            expected.pairs,
+            expected.evals,
+            expected.rows,
+        )
+        assert (found.messages, found.instances) == (expected.messages, expected.instances)
+
+
+def test_what_was_scanned_otherwise_is_scanned_again(make_set, make_suite):
+    suite, train = make_suite("s", LONG[:5]), make_set("a", LONG[:5])
+    earlier = [audit([train], [suite])]
+    assert scanned_sets(earlier, [train], [suite], Settings())
+    assert not scanned_sets(earlier, [train], [suite], Settings(n=7))
+    assert not scanned_sets(earlier, [train], [make_suite("s", LONG[1:5])], Settings())
+    assert not scanned_sets(earlier, [make_set("a", LONG[1:5])], [suite], Settings())
+    assert not scanned_sets(earlier, [make_set("b", LONG[:5])], [suite], Settings())
