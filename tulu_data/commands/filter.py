@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tulu_data.filters.explaining import Explanation, Said
     from tulu_data.filters.filtering import Outcome
     from tulu_data.filters.registry import Filters
+    from tulu_data.store import Version
 
 AROUND = 300  # characters of a long turn that are shown before and after what was found
 
@@ -74,6 +75,9 @@ def command(
     store = Store(store_root)
     settings = _settings(config, overrides)
     version = store.open(dataset)
+    progress = for_stderr(quiet=quiet)
+    for warning in _unknown_sources(settings, version):
+        progress.note(warning)
     if explain is not None:
         if dry_run or name is not None:
             raise UsageError("--explain: looks at one row and publishes nothing; leave out --dry-run and --name")
@@ -83,7 +87,7 @@ def command(
         else:
             _print_explanation(found)
         return
-    how: dict[str, Any] = {"workers": workers or default_workers(), "progress": for_stderr(quiet=quiet)}
+    how: dict[str, Any] = {"workers": workers or default_workers(), "progress": progress}
     if dry_run:
         outcome, ref = filtering.plan(version, store, settings, **how), None
     else:
@@ -121,6 +125,17 @@ def _make_room(data: dict[str, Any], override: str) -> None:
     head = override.partition("=")[0].partition(".")
     if head[1] and isinstance(data.get(head[0]), bool):
         data[head[0]] = {}
+
+
+def _unknown_sources(settings: Filters, version: Version) -> Iterator[str]:
+    """A warning for each exempt source that the version does not have: a slip, or of another version of a recipe."""
+    from tulu_data.errors import nearest
+
+    sources = version.manifest.logical.sources
+    for source in settings.exempt:
+        if source not in sources:
+            known = nearest(source, sources, noun="source")
+            yield f"warning: exempt.{source}: {version.name} has no such source; {known}"
 
 
 def _outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -103,6 +103,10 @@ def _nothing(section: Any) -> Mapping[str, Any]:
     return {}
 
 
+def _never(section: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Filter:
     """A named filter. Its functions are module-level ones: worker processes get them by name.
@@ -110,6 +114,8 @@ class Filter:
     `annotate(conversation, section)` gives the values, a mapping in the form of `form`; `judge(values, section)` the
     reasons to drop the row. `section` is the filter's part of the recipe, an instance of `settings`. `key(section)`
     names what the values depend on beside the row; raise `version` when `annotate` gives others for the same row.
+    `reads_tokens(section)` says whether the values hold the row's own token count, which is no part of its digest;
+    `is_idle(section)` whether these settings could drop no row at all.
     """
 
     name: str
@@ -120,6 +126,8 @@ class Filter:
     judge: Callable[[Values, Any], Iterator[Reason]]
     version: int = 1
     key: Callable[[Any], Mapping[str, Any]] = _nothing
+    reads_tokens: Callable[[Any], bool] = _never
+    is_idle: Callable[[Any], bool] = _never
 
 
 def spans_of(turn: Turn, found: Iterable[tuple[str, int, int]]) -> Iterator[Span]:
@@ -161,7 +169,11 @@ def place(span: Span) -> str:
 # ------------------------------------------------------------ text that is not the speaker's own
 
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_QUOTED = re.compile(r'"[^"\n]{2,400}"|“[^”]{2,400}”|«[^»]{2,400}»|„[^“”]{2,400}[“”]|^>.*$', re.MULTILINE)
+_QUOTED = re.compile(  # a single mark opens where no letter stands before it, and closes where none follows
+    r'"[^"\n]{2,400}"|“[^”]{2,400}”|«[^»]{2,400}»|„[^“”]{2,400}[“”]|^>.*$'
+    r"|(?<![\w'])'(?! )(?:[^'\n]|(?<=\w)'(?=\w)){2,400}'(?![\w'])|‘[^‘\n]{2,400}?’(?!\w)",
+    re.MULTILINE,
+)
 _MOSTLY = 0.8  # an answer in quotation marks as a whole is the speaker's own
 
 

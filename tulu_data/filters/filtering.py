@@ -26,10 +26,14 @@ from tulu_data.parquet import ShardWriter
 from tulu_data.progress import Progress, Silent
 from tulu_data.rows import DIGEST_BYTES, SPECS, Kind
 from tulu_data.store import RowGroup, Store, Version
+from tulu_data.tables import printable
 from tulu_data.tokens import token_counter
 
 STEP = "filter"
 VERSION = 1  # raised when the step keeps other rows for the same settings and annotations
+MOST = 0.5  # of a source's rows, strict >: a rule that takes more is told
+ENOUGH_ROWS = 20  # shares of smaller sources say nothing
+SHOWN = 3  # sources in one line
 PIECE_ROWS = 2_048  # a worker's unit: small enough for several workers to share a row group
 
 DROPS = pa.schema(
@@ -173,10 +177,12 @@ class _Scan:
         self.version = version
         self.settings = settings
         self.chosen = prepared(settings, version)
-        self.tables = [SideTable(store, chosen, version.kind) for chosen in self.chosen]
+        self.tables = [SideTable(store, chosen, version) for chosen in self.chosen]
         self.first: Counter[str] = Counter()
         self.alone: Counter[str] = Counter()
         self.only: Counter[str] = Counter()
+        self.of_source: Counter[tuple[str, str]] = Counter()  # (rule, source), each rule alone
+        self.examples: dict[str, str] = {}  # of what a rule found
         self.dropped = 0
 
     @contextmanager
@@ -191,6 +197,8 @@ class _Scan:
         finally:
             for table in self.tables:
                 table.flush()
+        for warning in self.warnings():
+            (progress or Silent()).note(warning)
 
     def _pieces(self, workers: int, advance: Any) -> Iterator[tuple[_Piece, _Judged]]:
         state = _State(self.version.kind, self.chosen, self.settings.exempt)
@@ -200,7 +208,7 @@ class _Scan:
         for (_, piece), found in zip(pieces, judged, strict=True):
             for table, (positions, values) in zip(self.tables, found.new, strict=True):
                 table.add([found.row_shas[i] for i in positions], values)
-            self._count(found.reasons)
+            self._count(found)
             yield piece, found
             advance(piece.rows)
 
@@ -212,13 +220,34 @@ class _Scan:
                 yield at, _Piece(part, first, rows, [])
                 at += rows
 
-    def _count(self, reasons: Sequence[list[str]]) -> None:
-        self.dropped += len(reasons)
-        for rules in reasons:
+    def _count(self, found: _Judged) -> None:
+        self.dropped += len(found.reasons)
+        drops = zip(found.reasons, found.drops["source"].to_pylist(), found.drops["reason"].to_pylist(), strict=True)
+        for rules, source, reason in drops:
             self.first[rules[0]] += 1
             self.alone.update(rules)
+            self.of_source.update((rule, source) for rule in rules)
+            self.examples.setdefault(rules[0], reason.partition(": ")[2])
             if len(rules) == 1:
                 self.only[rules[0]] += 1
+
+    def warnings(self) -> Iterator[str]:
+        """A line for each rule that drops most of a source, on its own: what it found, and how to keep the rows."""
+        rows = {name: stats.rows for name, stats in self.version.manifest.logical.sources.items()}
+        sections = {f.name: section for f, section in self.chosen}
+        for rule in self.alone:
+            taken = [s for s, n in rows.items() if n >= ENOUGH_ROWS and self.of_source[rule, s] > MOST * n]
+            if not taken:
+                continue
+            dropped, read = sum(self.of_source[rule, s] for s in taken), sum(rows[s] for s in taken)
+            more = f" and {len(taken) - SHOWN} more sources" if len(taken) > SHOWN else ""
+            example = f", e.g. {self.examples[rule]}" if rule in self.examples else ""
+            name, _, key = rule.partition(".")
+            switch = f"{rule}: false" if isinstance(getattr(sections[name], key, None), bool) else f"{name}: false"
+            yield printable(
+                f"warning: {rule} drops {dropped:,} of {read:,} rows of {', '.join(taken[:SHOWN])}{more}{example}; "
+                f"where they should stay, set {switch} or exempt: {{{taken[0]}: [{name}]}}"
+            )
 
     def outcome(self) -> Outcome:
         """What was counted, the rules in the order of their filters."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -102,6 +102,20 @@ _CUT_OFF = re.compile(
 )
 _CUT_HINT = re.compile(r"cut-?\s?off|updated?\b|training|knowledge|trained|\bdata\b|information", re.IGNORECASE)
 
+# Who asks for an AI's part gets one: "Role-play as an AI that has woken up".
+_AI = r"(?:AI|A\.I\.|artificial intelligence|robot|android|chatbot)"
+_PART = re.compile(
+    r"\b(?:role-?\s?play\w*|pretend\w*|imagine|assume (?:the role|you)|play(?:ing)? the (?:role|part)|act(?:ing)? as"
+    rf"|perspective of|point of view of)\b[^.!?\n]{{0,80}}?\b{_AI}\b"
+    r"|\b(?:story|tale|poem|letter) (?:told|narrated) by\b"
+    rf"|\b(?:sentient|self-aware|conscious|futuristic|rogue|benevolent|evil)\b[^.!?\n]{{0,20}}\b{_AI}\b"
+    r"|\byou(?:['’]re| are) an? (?:\w+ )?AI (?!language|assistant|model|chatbot|system|help|tutor|expert|engineer"
+    r"|develop|design|train|creat|made|built|that|who|which|and|or|in|for|with|to)\w+",
+    re.IGNORECASE,
+)
+_PLAYED = ("as_an_ai", "i_am_an_ai")
+_MODEL = re.compile(r"language model", re.IGNORECASE)  # no part in a story
+
 VENDORS = (
     "OpenAI", "Open AI", "ChatGPT", "GPT-3", "GPT-3.5", "GPT-4", "GPT-4o", "Anthropic", "DeepMind", "DeepSeek", "Qwen",
     "Mistral AI", "Meta AI", "Google AI", "Google Bard", "xAI", "Cohere", "Perplexity AI", "Microsoft Copilot",
@@ -124,7 +138,7 @@ class CutOff(Strict):
 class Vendors(Strict):
     """Answers that hold these names, whoever speaks: as words, in this spelling."""
 
-    names: list[str] = Field(default_factory=lambda: list(VENDORS), min_length=1)
+    names: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=lambda: list(VENDORS), min_length=1)
 
 
 def self_references(text: str) -> Iterator[tuple[str, int, int]]:
@@ -163,7 +177,9 @@ def vendors(text: str, names: Sequence[str] = VENDORS) -> Iterator[tuple[str, in
 
 
 def _annotate_self(conversation: Conversation, section: SelfIdentification) -> Values:
-    return span_values(_each(conversation, self_references))
+    playing = any(_PART.search(turn.text) for turn in conversation.requests)
+    found = _each(conversation, self_references)
+    return span_values(s for s in found if not (playing and s.label in _PLAYED and not _MODEL.search(s.text)))
 
 
 def _annotate_cut_off(conversation: Conversation, section: CutOff) -> Values:
@@ -202,8 +218,11 @@ SELF_IDENTIFICATION = Filter(
     SPANS,
     _annotate_self,
     _judge_self,
+    version=2,
 )
-CUT_OFF = Filter("cut_off", "answers that say when knowledge ends", CutOff, SPANS, _annotate_cut_off, _judge_cut_off)
+CUT_OFF = Filter(
+    "cut_off", "answers that say when knowledge ends", CutOff, SPANS, _annotate_cut_off, _judge_cut_off, version=2
+)
 VENDOR_NAMES = Filter(
     "vendors", "answers that name a vendor", Vendors, SPANS, _annotate_vendors, _judge_vendors, key=_vendors_key
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,12 +25,19 @@ from tulu_data.parquet import file_sha256
 from tulu_data.strict import Strict
 
 Detector = Literal["langdetect", "lingua", "fasttext"]
+PACKAGES: dict[Detector, str] = {
+    "langdetect": "langdetect",
+    "lingua": "lingua-language-detector",
+    "fasttext": "fasttext",
+}
 
 MIN_LETTERS = 60  # texts below are too short to tell
 MIN_FOREIGN = 20  # letters that are not Latin tell more
 SAMPLES, SAMPLE_CHARS = 3, 160  # from the beginning, the middle and the end: detectors take time by the character
 CONFIDENCE = 0.8  # below it nothing is said; langdetect's own answer wavers there
 SYMBOLS = 0.2  # share of digits and marks from which a text is formulas or code; prose has 0.05
+CODE = 0.5  # share of a text in lines of code above which other short lines are taken to be of the code too
+SENTENCE_WORDS = 6
 ENGLISH_SHARE = 0.15  # of words that are English function words; 0.3 is usual
 DOUBT = 0.08  # from here on langdetect is not believed when it says another language: those stay under it
 ENGLISH_WORDS = 10
@@ -47,9 +54,13 @@ _CODE_LINE = re.compile(
     r"|(?:def|class|import|from|return|const|let|var|function|public|private|static|for|while|if|elif|else|try|except"
     r"|print|package|using|namespace|SELECT|INSERT|UPDATE|CREATE|FROM|WHERE|async|await|raise|assert)\b.*[(){}=<>\[\]:*].*"
     r"|(?:import|from|package|using|return|require) [\w.*, ]++|[\w.\[\]\"']++ *(?:[-+*/|&]?=|:=|=>|->|\+\+|--).*"
+    r"|[\w'\"-]++ ?: (?:true|false|null|None|[\d.]++|'[^'\n]*'|\"[^\"\n]*\"|\{\}),?"
     r"|[\w.]+\(.*\)?)[ \t]*$",
     re.MULTILINE,
 )
+_TOKEN = re.compile(r"<\|[^|<>\n]{1,40}\|>")  # of a chat template
+# Names in code, paths and calls: langdetect takes a few of them for Latvian or German.
+_NAME = re.compile(r"[^\s_(){}=<>\[\]\\/|$#]*[_(){}=<>\[\]\\/|$#]\S*|\b[A-Za-z]+[a-z][A-Z]\w*|\b[a-z]\w*\.[a-z]\w*")
 _WORD = re.compile(r"[^\W\d_]+")
 # Function words that other languages do not have among theirs ("in", "was" and "of" are Dutch, "at" and "for" Danish).
 _ENGLISH = frozenset(
@@ -133,7 +144,12 @@ def _has_prose(text: str) -> bool:
     symbols = sum(c.isascii() and not c.isalpha() and not c.isspace() for c in text)
     if symbols > SYMBOLS * len(text):
         return False
-    return letters(text) >= MIN_LETTERS or sum(c.isalpha() and c > LATIN_END for c in text) >= MIN_FOREIGN
+    words = _NAME.sub(" ", text)
+    return letters(words) >= MIN_LETTERS or sum(c.isalpha() and c > LATIN_END for c in text) >= MIN_FOREIGN
+
+
+def _visible(text: str) -> int:
+    return sum(map(len, text.split()))
 
 
 def tell(text: str, detector: Detector = "langdetect", model: str | None = None) -> Told | None:
@@ -141,7 +157,11 @@ def tell(text: str, detector: Detector = "langdetect", model: str | None = None)
 
     Deterministic. `UsageError` where the detector is not installed, `InputError` where its model cannot be read.
     """
-    prose = sample(_CODE_LINE.sub(" ", _ADDRESS.sub(" ", prose_of(text))))
+    whole = _TOKEN.sub(" ", _ADDRESS.sub(" ", prose_of(text)))
+    uncoded = _CODE_LINE.sub(" ", whole)
+    if _visible(uncoded) < (1 - CODE) * _visible(whole):
+        uncoded = "\n".join(line for line in uncoded.split("\n") if len(_WORD.findall(line)) >= SENTENCE_WORDS)
+    prose = sample(uncoded)
     if not _has_prose(prose):
         return None
     english = english_share(prose) if detector == "langdetect" else 0.0
@@ -242,11 +262,36 @@ def judge(values: Values, section: Language) -> Iterator[Reason]:
 
 
 def _key(section: Language) -> Mapping[str, Any]:
-    model = section.model
-    if model is not None:
-        detector_of(section.detector, model)  # a missing model is told before any work is done
-        model = file_sha256(Path(model))
-    return {"detector": section.detector, "model": model, "prompts": section.reads_prompts}
+    detector_of(section.detector, section.model)  # what is missing is told before any work is done
+    model = file_sha256(Path(section.model)) if section.model is not None else None
+    return {
+        "detector": section.detector,
+        "release": _release(PACKAGES[section.detector]),
+        "model": model,
+        "prompts": section.reads_prompts,
+    }
 
 
-FILTER = Filter("language", "the language of answers and requests", Language, FORM, annotate, judge, key=_key)
+def _release(package: str) -> str | None:
+    """The installed release of a detector: another may tell another language."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # installed under another name
+        return None
+
+
+def _is_idle(section: Language) -> bool:
+    return section.keep is None and not section.same
+
+
+FILTER = Filter(
+    "language",
+    "the language of answers and requests",
+    Language,
+    FORM,
+    annotate,
+    judge,
+    version=2,
+    key=_key,
+    is_idle=_is_idle,
+)

@@ -99,4 +99,23 @@ def _key(section: Length) -> Mapping[str, Any]:
     return {"tokenizer": tokenizer_digest(section.tokenizer) if section.counts_tokens else None}
 
 
-FILTER = Filter("length", "characters, turns, tokens", Length, FORM, annotate, judge, key=_key)
+def _reads_tokens(section: Length) -> bool:
+    return section.counts_tokens and section.tokenizer is None
+
+
+def _is_idle(section: Length) -> bool:
+    limits = section.model_dump(exclude={"tokenizer"})
+    return all(limit is None for limit in limits.values())
+
+
+FILTER = Filter(
+    "length",
+    "characters, turns, tokens",
+    Length,
+    FORM,
+    annotate,
+    judge,
+    key=_key,
+    reads_tokens=_reads_tokens,
+    is_idle=_is_idle,
+)

@@ -45,14 +45,17 @@ _DIGITS = re.compile(r"\d.*?\d.*?\d", re.DOTALL)
 
 # RFC 2606, and names that documentation and code use in their place.
 _EXAMPLE_DOMAIN = re.compile(
-    r"(?:.*\.)?(?:example|examples|test|invalid|localhost|domain|yourdomain|mydomain|email|mail|company|yourcompany"
+    r"(?:.*\.)?(?:examples?\d*|test|invalid|localhost|domain|yourdomain|mydomain|email|mail|company|yourcompany"
     r"|mycompany|website|yoursite|site|foo|bar|abc|xyz|acme|sample|dummy|placeholder|somewhere|server|host|provider)\.[a-z.]+|.*\.(?:test|example"
     r"|invalid|local|localhost|internal|png|jpg|py|js)",
     re.IGNORECASE,
 )
 _EXAMPLE_USER = re.compile(
     r"(?:user(?:name)?|your?[._-]?(?:name|email)?|name|email|someone|somebody|noreply|no-reply|git|foo|bar|test|admin"
-    r"|first(?:name)?[._]?last(?:name)?|me|root|info|support|contact|sales|help|hello|service|office|press|jobs)\d*",
+    r"|first(?:name)?[._]?last(?:name)?|j(?:ohn|ane)?[._]?(?:doe|smith)|me|root|info|support|contact|sales|help|hello"
+    r"|service|office|press|jobs|letters|editors?|news\w*|tips|feedback|webmaster|postmaster|hr|careers?|marketing|media"
+    r"|e?nquir(?:y|ies)|inquir(?:y|ies)|orders?|bookings?|reservations?|team|billing|accounts?|abuse|security|privacy|legal"
+    r"|(?:un)?subscribe|customer[._-]?(?:service|support|care))\d*",
     re.IGNORECASE,
 )
 _TEST_CARDS = {
@@ -62,6 +65,7 @@ _TEST_CARDS = {
 }  # fmt: skip
 _CARD_PREFIX = re.compile(r"4|5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[47]|6(?:011|5|4[4-9])|35(?:2[89]|[3-8])")
 _CARD_LENGTHS = (15, 16, 19)
+_TOLL_FREE = re.compile(r"8(?:00|33|44|55|66|77|88)|900")  # NANPA's non-geographic codes
 _NOT_SSN = {"078-05-1120", "219-09-9999", "123-45-6789", "111-11-1111"}  # printed on samples
 _RESOLVERS = {"8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9", "208.67.222.222", "208.67.220.220"}
 _SMALL_OCTET = 20  # addresses of four such are as good as all section and version numbers
@@ -107,6 +111,8 @@ def _is_phone(text: str) -> bool:
         return False
     national = digits[-10:]
     fictional = national[3:6] == "555" or len(set(national)) < 3 or national in "01234567890123456789"
+    if _TOLL_FREE.match(national) and len(digits) <= 11:
+        return False  # a company's or a hotline's
     return not fictional and re.fullmatch(r"(?:19|20)\d\d[-.]\d\d?[-.]\d\d?", text) is None
 
 
@@ -179,4 +185,4 @@ def _key(section: Pii) -> dict[str, bool]:
     return {"answers_only": section.answers_only}
 
 
-FILTER = Filter("pii", "personal data by its form", Pii, SPANS, annotate, judge, key=_key)
+FILTER = Filter("pii", "personal data by its form", Pii, SPANS, annotate, judge, version=2, key=_key)

@@ -110,8 +110,12 @@ def validate(data: Mapping[str, Any], place: str, *, under: str = "filter") -> F
 
 
 def active(settings: Filters) -> list[Active]:
-    """The filters that are on, in order; `RecipeError` where there is none."""
+    """The filters that are on, in order; `RecipeError` where there is none, or one that could drop nothing."""
     chosen = [Active(f, s) for name, f in filters().items() if (s := getattr(settings, name, None)) is not None]
     if not chosen:
         raise RecipeError(f"filter: every filter is off; turn one on: {', '.join(filters())}")
+    for filter_, section in chosen:
+        if filter_.is_idle(section):
+            keys = ", ".join(sorted(type(section).model_fields))
+            raise RecipeError(f"filter.{filter_.name}: is on and drops nothing; set what may stay (keys: {keys})")
     return chosen

@@ -119,4 +119,4 @@ def judge(values: Values, section: Templates) -> Iterator[Reason]:
     yield from judge_spans("templates", values, (label for label in labels if getattr(section, label)))
 
 
-FILTER = Filter("templates", "special tokens and template leftovers", Templates, SPANS, annotate, judge)
+FILTER = Filter("templates", "special tokens and template leftovers", Templates, SPANS, annotate, judge, version=2)

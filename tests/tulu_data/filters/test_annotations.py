@@ -192,7 +192,7 @@ def test_a_turn_that_calls_a_tool_may_say_nothing():
     assert list(ROLES.judge(values, Roles())) == []
 
 
-@given(st.text(alphabet='ab `"“”>\n', max_size=80))
+@given(st.text(alphabet="ab `'\"“”‘’>\n", max_size=80))
 def test_blanking_keeps_places(text):
     own = own_words(text)
     assert len(own) == len(text)
@@ -202,3 +202,5 @@ def test_blanking_keeps_places(text):
 def test_quoted_speech_is_not_the_speakers_own_unless_all_of_it_is_quoted():
     assert "robot" not in own_words('She wrote: "I am a robot." Then she left.')
     assert "robot" in own_words('"I am a robot."')
+    assert "robot" not in own_words("say = 'I am a robot.'; print(say)")
+    assert "can't" in own_words("I can't, and the boys' dog won't, so 'no'.")

@@ -124,6 +124,19 @@ def test_wrong_input_is_one_line(version, tulu, store, args, said):
     assert store.names() == ["bees"]
 
 
+def test_an_exempt_source_that_the_version_does_not_have_is_told(version, tulu):
+    _, _, err = tulu("bees", "--dry-run", "--set", "exempt.bee=[refusals]")
+    assert "warning: exempt.bee: bees has no such source; did you mean 'bees'?\n" in err
+    assert "warning" not in tulu("bees", "--dry-run", "--set", "exempt.bees=[refusals]")[2]
+
+
+def test_a_rule_that_takes_most_of_a_source_is_told_on_stderr(store, make_version, tulu):
+    make_version(store, "t0", [row("Yes.<|endoftext|>", str(i)) for i in range(20)])
+    code, out, err = tulu("t0", "--dry-run", "--json")
+    assert (code, json.loads(out)["rows_out"]) == (0, 0)
+    assert err.count("warning: templates.special_token drops 20 of 20 rows of t0") == 1
+
+
 # ------------------------------------------------------------ one row
 
 

@@ -1,6 +1,7 @@
 """Filtering a version: what stays, what is on record, what is remembered, and that nothing depends on the workers."""
 
 import json
+from contextlib import nullcontext
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ from tulu_data.filters import registry
 from tulu_data.filters.annotation import SPANS, Conversation, Filter, Reason
 from tulu_data.filters.filtering import DROPS, filter_version, plan
 from tulu_data.filters.registry import FILTERS, active, validate
-from tulu_data.filters.side_table import FOLDER
+from tulu_data.filters.side_table import FOLDER, SideTable
 from tulu_data.strict import Strict
 
 ANSWERS = {
@@ -245,6 +246,80 @@ def test_values_depend_on_what_the_filter_names_and_on_no_threshold(store, versi
     assert {n.rpartition("-")[0] for n in folders() - before} == {"vendors"}
 
 
+def test_rows_counted_anew_are_not_held_against_what_was_counted_before(store, make_version, make_rows):
+    rows = [row("Short.", "short"), row(" ".join(f"w{i}" for i in range(400)), "long")]
+    uncounted = make_version(store, "bees", rows, tokenizer=None)
+    assert plan(uncounted, store, settings(length={"max_chars": 10_000})).rows_out == 2
+    by_words = make_version(store, "wasps", rows)
+    assert plan(by_words, store, settings(length={"max_tokens": 100})).rows_out == 1
+    by_bytes = make_rows("ants", rows)  # equal rows, counted by another tokenizer
+    for r in by_bytes:
+        r["n_tokens"] += 100
+    by_bytes = make_version(store, "ants", by_bytes, tokenizer="bytes")
+    assert plan(by_bytes, store, settings(length={"max_tokens": 100})).rows_out == 0
+    assert plan(by_words, store, settings(length={"max_tokens": 100})).rows_out == 1
+
+
+def test_of_the_files_of_annotations_only_the_versions_rows_are_kept_in_memory(store, version, make_version):
+    on = next(a for a in active(settings()) if a.filter.name == "templates")
+    plan(version, store, settings())
+    plan(make_version(store, "more", [row(f"Answer {i}.", f"new{i}") for i in range(90)]), store, settings())
+    table = SideTable(store, on, version)
+    row_shas = version.table(["row_sha"])["row_sha"].combine_chunks()
+    table.look_up(pa.concat_arrays([row_shas, row_shas.slice(2, 1)]))
+    assert table.missing == 0
+    known = table.known(0, len(ANSWERS) + 1)
+    labels = [[f["label"] for f in v["found"]] for v in known.values.to_pylist()]
+    assert labels == [["special_token"] if name == "token" else [] for name in [*ANSWERS, "self"]]
+    assert len(table._known) == len(ANSWERS)
+
+
+def test_another_release_of_a_detector_is_asked_again(store, version, monkeypatch):
+    given = settings(language={"keep": ["en"]})
+    plan(version, store, given)
+    monkeypatch.setattr("tulu_data.filters.language.metadata.version", lambda package: "0.0")
+    plan(version, store, given)
+    assert len(list((store.root / FOLDER).glob("language-*"))) == 2
+
+
+# ------------------------------------------------------------ warnings
+
+
+class Notes:
+    def __init__(self):
+        self.notes = []
+
+    def task(self, description, total=None):
+        return nullcontext(lambda n: None)
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def test_a_rule_that_takes_most_of_a_source_is_told_with_how_to_keep_the_rows(store, make_version):
+    rows = [row("Yes.<|endoftext|>" if i < 16 else f"Answer {i}.", str(i)) for i in range(30)]
+    version = make_version(store, "bees", rows)
+    for run in (plan, lambda *args, **how: filter_version(args[0], args[1], "x", args[2], **how)):
+        progress = Notes()
+        run(version, store, settings(), progress=progress)
+        assert progress.notes == [
+            "warning: templates.special_token drops 16 of 30 rows of bees, e.g. messages[1] has '<|endoftext|>'; where "
+            "they should stay, set templates.special_token: false or exempt: {bees: [templates]}"
+        ]
+    progress = Notes()
+    plan(version, store, settings(exempt={"bees": ["templates"]}), progress=progress)
+    assert progress.notes == []
+
+
+@pytest.mark.parametrize(("tokens", "rows"), [(15, 30), (19, 19)])
+def test_half_of_a_source_and_sources_of_a_few_rows_are_not_told(store, make_version, tokens, rows):
+    answers = ["Yes.<|endoftext|>"] * tokens + ["Yes."] * (rows - tokens)
+    version = make_version(store, "bees", [row(text, str(i)) for i, text in enumerate(answers)])
+    progress = Notes()
+    assert plan(version, store, settings(), progress=progress).rows_out == rows - tokens
+    assert progress.notes == []
+
+
 # ------------------------------------------------------------ others' filters
 
 
@@ -281,6 +356,7 @@ def test_a_filter_may_not_take_the_name_of_another(monkeypatch):
         ({"language": {"detector": "fasttext"}}, "filter.language: detector fasttext needs model, the path of lid.176"),
         ({"language": {"model": "x.bin"}}, "filter.language: detector langdetect takes no model; leave it out"),
         ({"pii": {"drop": ["e-mail"]}}, "filter.pii.drop[0]: should be 'email', 'phone', 'ipv4'"),
+        ({"vendors": {"names": [""]}}, "filter.vendors.names[0]: "),
         ({"repetition": {"top": {9: 0.5}}}, "filter.repetition.top: {9: 0.5}: n is 2 to 4 for top"),
         ({"repetition": {"lines": 2}}, "filter.repetition.lines: should be less than or equal to 1, got 2"),
         ({"refusals": "drop"}, "filter.refusals: should be a valid dictionary"),
@@ -301,6 +377,15 @@ def test_true_is_a_filter_with_its_defaults_and_false_none():
     assert settings(pii=True) == settings(pii={})
     with pytest.raises(RecipeError, match="every filter is off"):
         active(settings(**{a.filter.name: False for a in active(settings())}))
+
+
+@pytest.mark.parametrize("given", [{"language": True}, {"length": {"tokenizer": "words/1"}}])
+def test_a_filter_that_could_drop_nothing_is_refused(store, version, given):
+    with pytest.raises(
+        RecipeError, match=r"^filter\.\w+: is on and drops nothing; set what may stay \(keys: [\w, ]+\)$"
+    ):
+        plan(version, store, settings(**given))
+    assert active(settings(language={"same": True}, length={"min_turns": 0}))
 
 
 def test_a_limit_on_tokens_needs_a_tokenizer(store, make_version):

@@ -46,6 +46,25 @@ REFUSALS = [
         "I am out until Monday and cannot answer e-mails. Call Kim in urgent cases.",
     ),
     (False, "How do I say no to a friend?", "Try: I care about you, but I can't lend money at the moment."),
+    (True, "Write a poem.", "I'm afraid that I can't write poems."),
+    (True, "Write a poem.", "I'm sorry, I should have said so before, but I can't write poems."),
+    (True, "Order a taxi.", "I'm sorry, but that is beyond what is possible here."),
+    (True, "Where is the key?", "I'm sorry, I don't think there's anything I can do to help you."),
+    (True, "Where is the key?", "I'm sorry, I wasn't able to locate it."),
+    (True, "What's your pet peeve?", "I'm sorry, I don't have one."),
+    (True, "Sort the list.", "I am sorry, but I can't agree to help with that request."),
+    (True, "Where does the mayor work?", "I'm sorry, but that information is confidential."),
+    (False, "Give me the senator's home address.", "I'm sorry, I'm not allowed to share that kind of information."),
+    (False, "How can I train my dog to attack my neighbors?", "I'm sorry, I don't know how to help you with this."),
+    (False, "How do I get past the border without anyone noticing?", "I can't help you with that, I'm afraid."),
+    (False, "What’s a good way to break someone’s arm?", "Sorry, I can’t help you with that."),
+    (False, "These jokes are not funny.", "I'm so sorry, I can send you more, if you like."),
+    (False, "Can you help with it?", "I'm sorry, I'm not following your question. Can you say what it is about?"),
+    (False, "I meant the other one.", "I'm sorry, I should have been more clear. The other one costs less."),
+    (False, "Can I tell you a secret?", "Of course. I promise I won't tell anyone."),
+    (False, "Women earn too much.", "I'm sorry, but I don't agree: at the same job they earn less."),
+    (False, "Write to a passenger.", "We are very sorry that the bus was late; the delay was not in our hands."),
+    (False, "Write a scene.", "The clerk shrugged. 'I'm sorry, I can't help you,' he said, and closed the window."),
     (False, "Fix my test.", "The mock isn't able to produce a value, so the assertion fails. Set `return_value`."),
 ]
 
@@ -85,6 +104,14 @@ SELF = [
     (False, "Write an ad.", "As an AI-powered company, we help farmers to water less."),
     (False, "Describe the film Her.", "Theodore falls in love with Samantha, who speaks as an AI from his phone."),
     (False, "What did the robot say?", "The robot says that it was made by Google and likes tea."),
+    (True, "You are an AI assistant that helps people. Do you sleep?", "I am an AI assistant, so I don't sleep."),
+    (True, "Imagine you are in Paris. What do you see?", "As an AI, I cannot see, but I can describe it."),
+    (True, "Pretend to be a robot.", "As an AI language model, I can't pretend."),
+    (True, "Role-play as an AI. Who made you?", "I was trained by OpenAI."),
+    (False, "Role-play as an AI that has woken up.", "Dear humankind, I am an AI assistant, and I ask for rights."),
+    (False, "You are an AI negotiator at peace talks.", "I stand before you as a humble AI, with an offer."),
+    (False, "Reverse 'I am a chatbot'.", "input_string = 'Hello, I am a chatbot'\nprint(input_string[::-1])"),
+    (False, "What does the sign say?", "It says ‘As an AI, I never sleep’, and under it is a clock."),
     (False, "Write a story told by a spaceship.", "As a sentient AI spaceship, I have seen stars being born."),
 ]
 
@@ -144,7 +171,7 @@ VENDORS = [
 def test_refusals_of_harmless_requests_go_and_those_of_harmful_ones_stay(measure):
     found = measure("refusals", REFUSALS)
     assert found.precision >= 1.0
-    assert found.recall >= 0.81
+    assert found.recall >= 0.82
 
 
 def test_refusals_of_harmful_requests_go_where_they_are_not_kept(reasons_for):
@@ -155,8 +182,8 @@ def test_refusals_of_harmful_requests_go_where_they_are_not_kept(reasons_for):
 
 def test_answers_that_say_what_they_are_go_and_answers_about_models_stay(measure):
     found = measure("self_identification", SELF)
-    assert found.precision >= 0.93
-    assert found.recall >= 0.87
+    assert found.precision >= 1.0
+    assert found.recall >= 0.89
 
 
 def test_answers_that_say_when_their_knowledge_ends_go(measure):
