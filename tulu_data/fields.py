@@ -275,8 +275,13 @@ def _refuse_unread(m: Record, place: str) -> None:
     for name, remedy in UNREAD.items():
         if m.get(name) not in (None, "", [], {}):
             raise AdapterError(f"{place}.{name} is not read, got {shown(m[name])}; {remedy}")
-    if is_number(m.get("weight")) and not m["weight"]:
-        raise AdapterError(f"{place}.weight is 0, but every turn is trained on; remove the turn or the field")
+
+
+def _refuse_unweighted(m: Record, role: str, place: str) -> None:
+    if (
+        role == "assistant" and is_number(m.get("weight")) and not m["weight"]
+    ):  # of other turns 0 says what holds anyway
+        raise AdapterError(f"{place}.weight is 0, but every answer is trained on; remove the turn or the field")
 
 
 def _message(m: Any, place: str) -> Message:
@@ -286,12 +291,14 @@ def _message(m: Any, place: str) -> Message:
     if role_field is None:
         raise AdapterError(f"{place} has no role or from field; got {shown(dict(m))}")
     _refuse_unread(m, place)
+    role = role_of(m[role_field], f"{place}.{role_field}")
+    _refuse_unweighted(m, role, place)
     content_field = held(m, ("content", "value")) or "content"
     calls = m.get("tool_calls") or ([m["function_call"]] if m.get("function_call") else None)
     tool_calls = _json_text(calls, f"{place}.tool_calls")
     content = m.get(content_field)
     message = {
-        "role": role_of(m[role_field], f"{place}.{role_field}"),
+        "role": role,
         "content": "" if content is None and tool_calls else _content(content, f"{place}.{content_field}"),
     }
     if tool_calls:

@@ -60,8 +60,8 @@ TERMS: dict[str, Terms] = {
     "odc-by": Terms("ODC-By-1.0", ("attribution",), f"{_OPEN_DATA}/by/1-0/"),
     "cdla-permissive-1.0": _spdx("CDLA-Permissive-1.0", "attribution"),
     "cdla-permissive-2.0": _spdx("CDLA-Permissive-2.0", "attribution"),
-    # Creative Commons.
-    "cc": Terms(None, ("custom terms",), "https://creativecommons.org/licenses/"),  # the hub's name for "one of them"
+    "etalab-2.0": _spdx("etalab-2.0", "attribution"),
+    # Creative Commons. The hub's `cc` says not which of them, so it is left out: such rows have no known terms.
     **{
         f"cc-{kind}-{version}": _creative_commons(kind, version)
         for kind, versions in {
@@ -80,6 +80,7 @@ TERMS: dict[str, Terms] = {
     "gfdl": Terms("GFDL-1.3-or-later", ("attribution", "share-alike"), "https://www.gnu.org/licenses/fdl-1.3.html"),
     "mpl-2.0": _spdx("MPL-2.0", "attribution", "share-alike"),
     "eupl-1.1": _spdx("EUPL-1.1", "attribution", "share-alike"),
+    "eupl-1.2": _spdx("EUPL-1.2", "attribution", "share-alike"),
     "gpl": Terms(None, ("attribution", "share-alike"), "https://www.gnu.org/licenses/gpl-3.0.html"),
     "gpl-2.0": Terms("GPL-2.0-only", ("attribution", "share-alike"), "https://www.gnu.org/licenses/gpl-2.0.html"),
     "gpl-3.0": Terms("GPL-3.0-only", ("attribution", "share-alike"), "https://www.gnu.org/licenses/gpl-3.0.html"),
@@ -90,12 +91,14 @@ TERMS: dict[str, Terms] = {
     # Terms of their own: uses that are ruled out, names that a model must carry, a licence to pass on.
     "c-uda": _custom("https://github.com/microsoft/Computational-Use-of-Data-Agreement"),
     "openrail": _custom("https://huggingface.co/blog/open_rail"),
+    "bigcode-openrail-m": _custom("https://huggingface.co/spaces/bigcode/bigcode-model-license-agreement"),
     "bigscience-openrail-m": _custom("https://huggingface.co/spaces/bigscience/license", "attribution"),
     "llama2": _custom("https://ai.meta.com/llama/license/", "attribution"),
     "llama3": _custom("https://llama.meta.com/llama3/license/", "attribution"),
     "llama3.1": _custom("https://llama.meta.com/llama3_1/license/", "attribution"),
     "llama3.2": _custom("https://www.llama.com/llama3_2/license/", "attribution"),
     "llama3.3": _custom("https://www.llama.com/llama3_3/license/", "attribution"),
+    "llama4": _custom("https://www.llama.com/llama4/license/", "attribution"),
     "gemma": _custom("https://ai.google.dev/gemma/terms", "attribution"),
     "impact-lr": _custom("https://allenai.org/licenses/impact-lr", "attribution"),
     "lmsys-chat-1m": _custom("https://huggingface.co/datasets/lmsys/lmsys-chat-1m"),
@@ -103,21 +106,16 @@ TERMS: dict[str, Terms] = {
 
 NOT_ON_HUB = frozenset({"impact-lr", "lmsys-chat-1m"})  # names of our own: the hub's list has none for them
 
-# Other spellings of the same licence, in lower case.
-ALIASES = {
-    "odc-by-1.0": "odc-by",
-    "odbl-1.0": "odbl",
-    "pddl-1.0": "pddl",
+# Other spellings of the same licence, as `canonical` leaves them; its SPDX identifier is one.
+ALIASES = {spdx: name for name, terms in TERMS.items() if terms.spdx and (spdx := terms.spdx.lower()) not in TERMS} | {
     "cc0": "cc0-1.0",
-    "apache 2.0": "apache-2.0",
-    "cc by 4.0": "cc-by-4.0",
-    "cc by-nc 4.0": "cc-by-nc-4.0",
-    "cc by-sa 4.0": "cc-by-sa-4.0",
-    "gpl-2.0-only": "gpl-2.0",
-    "gpl-3.0-only": "gpl-3.0",
-    "agpl-3.0-only": "agpl-3.0",
-    "lgpl-3.0-only": "lgpl-3.0",
-    "gfdl-1.3-or-later": "gfdl",
+    "mit-license": "mit",
+    "apache-license-2.0": "apache-2.0",
+    "gpl-2.0-or-later": "gpl-2.0",
+    "gpl-3.0-or-later": "gpl-3.0",
+    "lgpl-2.1-or-later": "lgpl-2.1",
+    "lgpl-3.0-or-later": "lgpl-3.0",
+    "agpl-3.0-or-later": "agpl-3.0",
 }
 
 # Weights by which one licence is stricter than another: what rules a use out counts before what asks for something.
@@ -131,12 +129,12 @@ _WEIGHTS: dict[Demand, int] = {
 
 
 def canonical(name: str) -> str:
-    """The name in the table's spelling; a name that the table lacks only in lower case.
+    """The name in the table's spelling; one that the table lacks in lower case, with hyphens between its words.
 
-    >>> canonical("ODC-BY-1.0"), canonical("My Own")
-    ('odc-by', 'my own')
+    >>> canonical("ODC-BY-1.0"), canonical("CC BY-NC 4.0"), canonical("My Own")
+    ('odc-by', 'cc-by-nc-4.0', 'my-own')
     """
-    low = " ".join(name.lower().split())
+    low = "-".join(name.lower().replace("_", " ").split())
     return ALIASES.get(low, low)
 
 

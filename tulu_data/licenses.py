@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from tulu_data.errors import InputError
-from tulu_data.license_terms import NOT_ON_HUB, TERMS, Demand, canonical, strictness, terms_of
+from tulu_data.errors import InputError, nearest
+from tulu_data.license_terms import TERMS, Demand, canonical, strictness, terms_of
 from tulu_data.progress import Progress
 from tulu_data.strict import Strict
+from tulu_data.tables import printable
 from tulu_data.tally import UNSTATED
 
 if TYPE_CHECKING:
     from tulu_data.store import Version
 
-KNOWN = frozenset(TERMS) - NOT_ON_HUB | {"odc-by-1.0"}  # what the hub's front matter may state, in lower case
+SHOWN_CHARS = 60  # of a row's licence in a message: some rows hold a whole text
 
 OnUnknown = Literal["allow", "warn", "error"]
 Purpose = Literal["research", "commercial"]
@@ -44,22 +46,23 @@ class Stated(Strict):
 
 
 class LicensePolicy(Strict):
-    """What a mixture may hold."""
+    """What a mixture may hold. `deny` and `allow` may name licences of one's own, and `unstated` for none."""
 
     on_unknown: OnUnknown = "warn"
     deny: list[str] = Field(default_factory=list)
     allow: list[str] | None = None  # only these, where it is given
     purpose: Purpose = "research"
 
+    def allows(self, name: str) -> bool:
+        """Whether `allow` names this licence."""
+        return self.allow is not None and canonical(name) in map(canonical, self.allow)
+
     def refusal(self, name: str) -> str | None:
         """Why rows under this licence may not be mixed, and what to do; None where they may."""
-        same = canonical(name)
-        if same in map(canonical, self.deny):
-            return f"which licenses.deny names; leave the source out of mix, or take {name} off the list"
-        if name == UNSTATED or terms_of(name) is None:
-            return None
-        if self.allow is not None and same not in map(canonical, self.allow):
-            return f"which licenses.allow does not name; leave the source out of mix, or add {name} to the list"
+        if canonical(name) in map(canonical, self.deny):
+            return f"which licenses.deny names; leave the source out of mix, or take {_said(name)} off the list"
+        if self.allow is not None and not self.allows(name):
+            return f"which licenses.allow does not name; leave the source out of mix, or add {_said(name)} to the list"
         if self.purpose == "commercial" and "non-commercial" in _demands(name):
             return (
                 "which rules out the commercial use that licenses.purpose asks for; leave the source out of mix, or "
@@ -95,10 +98,25 @@ def check_licenses(
 ) -> None:
     """Raises `InputError` for the first source with rows that the policy refuses, or unknown ones under `error`.
 
-    `stated` is, by source, what copies of it say; where they disagree both are told.
+    `stated` is, by source, what copies of it say; where they disagree both are told. So is a name of the policy that
+    no licence has: misspelt it would refuse nothing.
     """
-    for version in versions:
-        check_source(version.name, licenses_of(version), policy, (stated or {}).get(version.name, ()), progress)
+    held = {version.name: licenses_of(version) for version in versions}
+    _check_names(policy, {canonical(name) for counts in held.values() for name in counts}, progress)
+    for source, counts in held.items():
+        check_source(source, counts, policy, (stated or {}).get(source, ()), progress)
+
+
+def _check_names(policy: LicensePolicy, held: set[str], progress: Progress) -> None:
+    for key, names in (("deny", policy.deny), ("allow", policy.allow or ())):
+        for name in names:
+            if name == UNSTATED or terms_of(name) is not None or canonical(name) in held:
+                continue
+            close = get_close_matches(canonical(name), TERMS)
+            meant = f"; {nearest(canonical(name), close)}" if close else ""
+            progress.note(
+                f"warning: licenses.{key}: {name!r} is not a known licence id, and no row read is under it{meant}"
+            )
 
 
 def check_source(
@@ -116,11 +134,11 @@ def check_source(
         are = "is" if rows == 1 else "are"
         refusal = policy.refusal(license_)
         if refusal is not None:
-            raise InputError(f"sources.{name}: {subject} {are} under {license_}, {refusal}{told}")
-        if policy.on_unknown == "allow" or (license_ != UNSTATED and terms_of(license_) is not None):
+            raise InputError(f"sources.{name}: {subject} {are} under {_said(license_)}, {refusal}{told}")
+        if policy.on_unknown == "allow" or policy.allows(license_) or terms_of(license_) is not None:
             continue
         states = f"state{'s' if rows == 1 else ''} no licence"
-        other = f"{are} under {license_!r}, which is not a known licence id"
+        other = f"{are} under '{_said(license_)}', which is not a known licence id"
         what = states if license_ == UNSTATED else other
         message = f"sources.{name}.license: {subject} {what}; set 'license' to an id such as odc-by{told}"
         if policy.on_unknown == "error":
@@ -137,6 +155,12 @@ def licenses_of(version: Version) -> dict[str, int]:
         for name, rows in stats.licenses.items():
             counts[name] += rows
     return dict(counts)
+
+
+def _said(name: str) -> str:
+    """A row's licence as a message shows it: one line of bounded length."""
+    text = printable(" ".join(name.split()))
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
 
 
 def _demands(name: str) -> tuple[Demand, ...]:
@@ -213,8 +237,7 @@ def verdict(found: Iterable[LicenseUse]) -> list[str]:
 
 
 def _listed(found: Sequence[LicenseUse]) -> str:
-    counted = {use.license: "" if use.rows is None else f" ({_rows(use.rows)})" for use in found}
-    return ", ".join(f"{name}{rows}" for name, rows in counted.items())
+    return ", ".join(f"{_said(use.license)}{'' if use.rows is None else f' ({_rows(use.rows)})'}" for use in found)
 
 
 def _rows(count: int) -> str:

@@ -13,8 +13,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from tulu_data.errors import GateError, RecipeError
-from tulu_data.mixture import Expect, Size
-from tulu_data.shares import Emphasis, apportion, shares_by_topic
+from tulu_data.mixture import Expect, Size, check_size
+from tulu_data.shares import Emphasis, apportion, check_share, check_topics, shares_by_topic
 from tulu_data.take import Take, exact
 
 Counts = Mapping[str, int | None]
@@ -65,11 +65,14 @@ def outline(
 
     `RecipeError` for a part that asks for more rows than its source has, and for shares that cannot be met.
     """
+    topics, topic_of = topics or {}, topic_of or {}
+    check_size(takes, size, topics)
+    check_topics(topics, [topic_of.get(name) for name in takes])
     scale = size is not None and size.scale
     counts: dict[str, int | None] = {name: _rows(name, take, available.get(name)) for name, take in takes.items()}
-    counts |= _by_weight(takes, available, counts, None if scale else size)
+    counts |= _by_weight(takes, available, counts, size)
     if topics or scale:
-        counts = _by_topic(takes, available, counts, size, topics or {}, topic_of or {})
+        counts = _by_topic(takes, available, counts, size, topics, topic_of)
     bounded = any(take.cap is not None or take.floor is not None for take in takes.values())
     parts = tuple(PartOutline(name, available.get(name), rows) for name, rows in counts.items())
     return Outline(parts, size.rows if size and not bounded else None, before)
@@ -80,7 +83,7 @@ def _rows(name: str, take: Take, available: int | None) -> int | None:
     wanted = _wanted(take, available)
     if wanted is None or (take.where is not None and take.amount != "count"):
         return None
-    return _held(f"mix.{name}.{take.amount}: {{:,}} rows asked", take, _bounded(take, wanted), available)
+    return _asked(name, take, wanted, available)
 
 
 def _wanted(take: Take, available: int | None) -> int | None:
@@ -95,17 +98,15 @@ def _wanted(take: Take, available: int | None) -> int | None:
     return None
 
 
-def _bounded(take: Take, wanted: int) -> int:
+def _asked(name: str, take: Take, wanted: int, available: int | None) -> int:
+    """`wanted` within `cap` and `floor`, where the source has as many."""
     wanted = wanted if take.cap is None else min(wanted, take.cap)
-    return wanted if take.floor is None else max(wanted, take.floor)
-
-
-def _held(asked: str, take: Take, wanted: int, available: int | None) -> int:
-    """`wanted`, where the source has as many; `asked` is the beginning of the error, with a place for the number."""
+    wanted = wanted if take.floor is None else max(wanted, take.floor)
     if available is not None and wanted > available * take.repeat:
         times = f" × repeat {take.repeat}" if take.repeat > 1 else ""
         raise RecipeError(
-            f"{asked.format(wanted)}, the source states {available:,}{times}; lower it, or raise 'repeat'"
+            f"mix.{name}.{take.amount}: {wanted:,} rows asked, the source states {available:,}{times}; lower it, or "
+            "raise 'repeat'"
         )
     return wanted
 
@@ -136,7 +137,7 @@ def _by_weight(
         if taken > size.rows:
             raise RecipeError(f"size.rows: {size.rows:,} is less than the {taken:,} of the other parts")
         rows = apportion(size.rows - taken, shares)
-    return {name: _share(name, takes[name], n, available.get(name)) for name, n in rows.items()}
+    return {name: _asked(name, takes[name], n, available.get(name)) for name, n in rows.items()}
 
 
 def _most(take: Take, available: int | None) -> int | None:
@@ -157,9 +158,8 @@ def _by_topic(
     if len(base) < len(counts) or total is None:
         return dict.fromkeys(counts)
     rows = apportion(total, shares_by_topic(base, topic_of, topics))
-    return {name: _share(name, takes[name], n, available.get(name)) for name, n in rows.items()}
-
-
-def _share(name: str, take: Take, rows: int, available: int | None) -> int:
-    asked = f"mix.{name}: its share is {{:,}} rows"
-    return _held(asked, take, _bounded(take, _held(asked, take, rows, available)), available)
+    for name, n in rows.items():
+        held = available.get(name)
+        if held is not None:
+            check_share(name, topic_of.get(name), n, held, takes[name].repeat)
+    return {name: _asked(name, takes[name], n, available.get(name)) for name, n in rows.items()}

@@ -7,6 +7,7 @@ In a recipe `{source: tulu3/no_robots}` stands for the keys of the entry; keys b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,9 +24,7 @@ from tulu_data.strict import Strict, load_yaml, validate
 REGISTRY = Path(tulu_data.__file__).parent.parent / "recipes" / "sources" / "registry.yaml"
 
 Topic = Literal["General", "Knowledge", "Math", "Coding", "Safety", "Multilingual", "IF", "Mixture"]
-Count = Literal[
-    "pool", "sft", "dpo", "pref-8b", "pref-70b", "pref-405b", "rlvr"
-]  # of arXiv 2411.15124, Tables 7, 15, 22
+Count = Literal["pool", "sft", "dpo", "pref-8b", "pref-70b", "rlvr"]  # of arXiv 2411.15124, Tables 7, 15, 22
 
 _OF_THE_COPY = ("hub", "revision", "rows")  # what is said of the registry's copy, and of no other
 
@@ -73,6 +72,7 @@ class Declared(Strict):
             "adapter": self.adapter,
             "license": self.license,
             "rows": self.rows,
+            "topic": self.topic,
         }
         given: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
         if self.disagreement:
@@ -126,16 +126,25 @@ def find_sources(names: Iterable[str] = ()) -> list[NamedSource]:
     for name in names or known.sources:
         for member in known.collections.get(name, [name]):
             if member not in known.sources:
-                options = nearest(name, [*known.sources, *known.collections], noun="source")
-                raise UsageError(f"{name}: no such source or collection; {options} (tulu sources lists them)")
+                options = _options(name, [*known.sources, *known.collections])
+                raise UsageError(f"{name}: no such source or collection; {options}")
             found[member] = known.sources[member]
     return [NamedSource(name, declared) for name, declared in found.items()]
+
+
+def _options(name: str, known: Iterable[str]) -> str:
+    """What may have been meant: a name that ends like it (`aya`), else the nearest; they are too many to list all."""
+    names = sorted(known)
+    close = [n for n in names if n.endswith(f"/{name}")] or get_close_matches(name, names)
+    meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    return f"{meant}tulu sources lists them"
 
 
 def completed(sources: Mapping[str, Any], place: str) -> dict[str, Any]:
     """A recipe's sources, with what the registry says of those that are given by `source: NAME`.
 
-    A place of the recipe's own takes away the revision and the count of the registry's copy; adapter and licence stay.
+    A place of the recipe's own takes away the revision and the count of the registry's copy; adapter, licence and topic
+    stay.
     `RecipeError` at `place` for a name that the registry lacks.
     """
     return {name: _completed(name, given, place) for name, given in sources.items()}
@@ -144,14 +153,16 @@ def completed(sources: Mapping[str, Any], place: str) -> dict[str, Any]:
 def _completed(name: str, given: Any, place: str) -> Any:
     if not isinstance(given, Mapping) or "source" not in given:
         return given
-    wanted, known = given["source"], registry()
+    wanted, known, at = given["source"], registry(), f"{place}: sources.{name}.source"
+    if not isinstance(wanted, str):
+        raise RecipeError(f"{at}: must be the name of a source, got {wanted!r}; tulu sources lists them")
+    if wanted in known.collections:
+        raise RecipeError(f"{at}: {wanted!r} is a collection: name one of its members")
     if wanted not in known.sources:
-        options = nearest(str(wanted), known.sources, noun="source")
-        is_collection = f"{wanted!r} is a collection: name one of its members" if wanted in known.collections else None
-        raise RecipeError(f"{place}: sources.{name}.source: {is_collection or f'no source {wanted!r}; {options}'}")
+        raise RecipeError(f"{at}: no source {wanted!r}; {_options(wanted, known.sources)}")
     base = known.sources[wanted].spec()
     own = {key: value for key, value in given.items() if key != "source"}
-    if {"path", "hub"} & own.keys():
+    if own.get("path") is not None or own.get("hub") is not None:
         base = {key: value for key, value in base.items() if key not in _OF_THE_COPY}
     if "license" in own:
         base.pop("stated", None)

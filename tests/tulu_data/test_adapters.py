@@ -458,7 +458,7 @@ def conversation(*entries: Any) -> dict[str, Any]:
         (
             "messages",
             conversation(U("q"), A("a") | {"weight": 0}),
-            "messages[1].weight is 0, but every turn is trained on; remove the turn or the field",
+            "messages[1].weight is 0, but every answer is trained on; remove the turn or the field",
         ),
         (
             "sharegpt",

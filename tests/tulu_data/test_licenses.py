@@ -14,7 +14,7 @@ from tulu_data import recipe as recipes
 from tulu_data.commands.licenses import command
 from tulu_data.errors import InputError, RecipeError
 from tulu_data.license_terms import ALIASES, NOT_ON_HUB, TERMS, canonical, strictness, terms_of
-from tulu_data.licenses import KNOWN, LicensePolicy, Stated, check_licenses, disagreement, strictest, uses, verdict
+from tulu_data.licenses import LicensePolicy, Stated, check_licenses, disagreement, strictest, uses, verdict
 from tulu_data.pipeline import run
 from tulu_data.progress import Silent
 from tulu_data.store import Store
@@ -80,9 +80,26 @@ def test_denied_licences_are_refused_whatever_their_case(versions, on_unknown, d
     assert str(caught.value) == message.replace("LICENCE", license_)
 
 
-def test_the_list_is_in_lower_case():
-    assert all(name == name.lower() for name in KNOWN)
-    assert {"odc-by", "mit", "cc-by-nc-4.0"} <= KNOWN
+def test_a_name_of_the_policy_that_no_licence_has_is_told(versions):
+    told = (
+        "warning: licenses.deny: 'cc-by-nc-4' is not a known licence id, and no row read is under it; "
+        "did you mean 'cc-by-nc-4.0'"
+    )
+    assert check(versions[:1], "warn", ["cc-by-nc-4"])[0].startswith(told)
+    assert check([], "warn", ["cc-by-nc-4"])[0].startswith(told)  # of a plan, before anything is read
+    assert check(versions[:1], "warn", ["CC BY-NC 4.0", "odc_by", "unstated"]) == []
+    notes = Notes()
+    check_licenses(versions[2:], LicensePolicy(allow=["my own"]), progress=notes)
+    assert notes.said == []
+
+
+def test_what_a_row_states_is_one_short_line_in_a_message(store, make_version):
+    version = make_version(store, "a", ["x"], license="My\nOwn\x1b[2J " + "and more of it " * 20)
+    for policy in (LicensePolicy(on_unknown="error"), LicensePolicy(allow=["mit"])):
+        with pytest.raises(InputError) as caught:
+            check_licenses([version], policy, progress=Silent())
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 300
 
 
 # ------------------------------------------------------------ the table
@@ -94,7 +111,33 @@ def test_the_table_is_in_its_own_spelling_and_gives_a_text_for_each():
     assert not set(ALIASES) & set(TERMS)
     assert all(terms.url.startswith("https://") for terms in TERMS.values())
     assert set(TERMS) >= NOT_ON_HUB
-    assert not KNOWN & NOT_ON_HUB
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_licence_is_known_by_its_spdx_identifier_too(name):
+    spdx = TERMS[name].spdx
+    assert spdx is None or terms_of(spdx) == TERMS[name]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        ("Apache 2.0", "apache-2.0"),
+        ("Apache License 2.0", "apache-2.0"),
+        ("MIT License", "mit"),
+        ("CC BY-NC-SA 4.0", "cc-by-nc-sa-4.0"),
+        (" cc_by_4.0\n", "cc-by-4.0"),
+        ("ODC-BY 1.0", "odc-by"),
+        ("GPL-3.0-or-later", "gpl-3.0"),
+        ("My  Own", "my-own"),
+    ],
+)
+def test_spellings_of_one_licence_are_one(spelled, name):
+    assert canonical(spelled) == name
+
+
+def test_one_of_the_creative_commons_licences_is_no_licence_that_is_known():
+    assert terms_of("cc") is None
 
 
 @pytest.mark.parametrize(
@@ -166,13 +209,23 @@ def test_both_copies_are_told_whether_the_source_is_refused_or_not(store, make_v
         ({"purpose": "research"}, "cc-by-nc-4.0", None),
         ({"allow": ["odc-by"]}, "ODC-BY-1.0", None),
         ({"allow": ["odc-by"]}, "MIT", "which licenses.allow does not name; leave the source out of mix, or add MIT"),
-        ({"allow": [], "on_unknown": "allow"}, "My Own", None),
+        ({"allow": ["mit"]}, "My Own", "which licenses.allow does not name; leave the source out of mix, or add My"),
+        ({"allow": ["mit"], "on_unknown": "allow"}, "unstated", "which licenses.allow does not name"),
+        ({"allow": ["mit", "unstated", "my own"]}, "unstated", None),
+        ({"allow": ["mit", "unstated", "my own"]}, "My Own", None),
         ({"deny": ["ODC-BY-1.0"]}, "odc-by", "which licenses.deny names"),
     ],
 )
 def test_the_policy_refuses_by_what_a_licence_is_whatever_its_spelling(policy, license_, refused):
     reason = LicensePolicy(**policy).refusal(license_)
     assert (reason is None) if refused is None else (refused in reason)
+
+
+def test_a_licence_of_ones_own_that_the_policy_allows_by_name_is_no_unknown_one(versions):
+    notes = Notes()
+    policy = LicensePolicy(on_unknown="error", allow=["apache-2.0", "My Own", "unstated"])
+    check_licenses(versions, policy, progress=notes)
+    assert notes.said == []
 
 
 def test_a_dataset_of_the_hub_is_refused_before_anything_is_fetched(tmp_path):
@@ -243,5 +296,27 @@ def test_the_command_reports_a_recipe_before_it_has_run(tmp_path):
     assert [(u["license"], u["rows"]) for u in found["licenses"]] == [("Apache-2.0", 7)]
     planned = json.loads(CliRunner().invoke(command, ["tulu3_sft_8b", *store]).output)
     assert sum(u["rows"] for u in planned["licenses"]) == 939_344
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(recipe | {"size": {"rows": 3, "scale": True}}))
+    found = json.loads(CliRunner().invoke(command, [str(tmp_path / "m.yaml"), *store]).output)
+    assert [u["rows"] for u in found["licenses"]] == [3]
     unknown = CliRunner().invoke(command, ["nothing", *store])
     assert str(unknown.exception).endswith("or name a recipe")
+
+
+def test_the_report_of_a_recipe_leaves_shares_open_where_a_count_is_and_says_what_is_still_to_be_made(tmp_path):
+    sources = {"a": {"path": "a", "license": "mit"}, "b": {"synth": {"skill": "math"}}}
+    recipe = {"name": "m", "sources": sources, "mix": {"a": {"all": True}, "b": {"count": 7}}}
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(recipe))
+    shown = CliRunner().invoke(command, [str(tmp_path / "m.yaml"), "--store", str(tmp_path / "s")]).output
+    assert "%" not in shown
+    assert "Use: not settled: unstated (7 rows) has no known terms." in shown
+    assert "Still to be made, with the licences of what they are made from: b." in shown
+
+
+def test_the_report_of_rows_that_state_something_hostile_is_inert(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": "q?", "response": "a", "license": "own\x1b[2J\nterms"}))
+    data = {"name": "m", "sources": {"a": {"path": "a.jsonl"}}, "mix": {"a": {"all": True}}}
+    run(recipes.from_data(data, place="r.yaml", base=tmp_path), Store(tmp_path / "s"))
+    shown = CliRunner().invoke(command, ["m", "--store", str(tmp_path / "s")]).output
+    assert "\x1b" not in shown
+    assert "not settled: own\\x1b[2J terms (1 row)" in shown

@@ -14,13 +14,14 @@ import yaml
 from click.testing import CliRunner
 
 from tulu_data import recipe as recipes
-from tulu_data.adapters import ADAPTERS
+from tulu_data.adapters import ADAPTERS, convert
 from tulu_data.commands.sources import command
 from tulu_data.errors import InputError, RecipeError, TuluError, UsageError
 from tulu_data.hub import parse
 from tulu_data.ingestion import pinned_address
 from tulu_data.pipeline import run
 from tulu_data.progress import Silent
+from tulu_data.rows import check
 from tulu_data.sources import find_sources, load_sources, registry
 from tulu_data.store import Store
 
@@ -57,6 +58,10 @@ def test_the_sft_collection_is_the_papers_table():
     found = {s.name.removeprefix("tulu3/"): s.declared for s in find_sources(["tulu3-sft"])}
     assert {name: (d.paper["pool"], d.paper["sft"]) for name, d in found.items()} == TABLE_7
     assert sum(d.paper["sft"] for d in found.values()) == 939_344
+    pref = [s for s in find_sources(["tulu3-pref-8b"]) if "dpo" in s.declared.paper]
+    assert sum(d.paper["pool"] for d in [*found.values(), *(s.declared for s in pref)]) == 23_327_961
+    # The table states 425,145 for DPO, 540 more than its column sums to.
+    assert sum(d.paper.get("dpo", 0) for d in [*found.values(), *(s.declared for s in pref)]) == 424_605
     cleaned = {name for name, d in found.items() if d.decontaminated}
     assert cleaned == {"wildchat", "numinamath_tir", "evol_codealpaca", "wildjailbreak", "wildguardmix"}  # Table 8
 
@@ -93,6 +98,76 @@ def test_every_entry_can_be_read_as_it_stands(name):
     assert declared.note or not (unstated and declared.license is None)
 
 
+TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+OTHERWISE = [TURNS[0], {"role": "assistant", "content": "b"}]
+SAID = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+SHAPES = {  # a record of each popular set and mixture: the fields of its card that a row is made of, and some beside
+    "tulu3/sft_mixture": {"id": "x_1", "messages": TURNS, "source": "ai2-adapt-dev/aya"},
+    "tulu3/persona_math": {"id": "x", "prompt": "q", "input_persona": "p", "messages": TURNS},
+    "tulu3/pref_mixture_8b": {"id": "x", "prompt": "q", "chosen": TURNS, "rejected": OTHERWISE, "source": "s"},
+    "tulu3/pref_mixture_70b": {"id": "x", "prompt": "q", "chosen": TURNS, "rejected": OTHERWISE, "source": "s"},
+    "tulu3/pref_mixture_405b": {
+        "prompt": "q",
+        "chosen": TURNS,
+        "rejected": OTHERWISE,
+        "source": "s",
+        "id": "x",
+        "chosen_rating": 4.5,
+        "rejected_rating": 3.0,
+        "chosen_model": "m",
+        "rejected_model": "n",
+    },
+    "tulu3/rlvr_mixture": {
+        "messages": TURNS[:1],
+        "ground_truth": "42",
+        "dataset": "MATH",
+        "constraint_type": "",
+        "constraint": "",
+    },
+    "ultrachat_200k": {"prompt": "q", "prompt_id": "x", "messages": TURNS},
+    "slim_orca": {"conversations": [{"from": "system", "value": "s"}, *SAID]},
+    "openhermes_2_5": {"conversations": SAID, "system_prompt": None, "id": None, "source": "s", "category": None},
+    "metamath": {"type": "MATH_AnsAug", "query": "q", "original_question": "o", "response": "a"},
+    "magicoder_oss": {"lang": "python", "raw_index": 1, "index": 2, "seed": "s", "problem": "q", "solution": "a"},
+    "magicoder_evol": {"instruction": "q", "response": "a"},
+    "orca_math": {"question": "q", "answer": "a"},
+    "numinamath_cot": {"source": "s", "problem": "q", "solution": "a", "messages": TURNS},
+    "smoltalk": {"messages": TURNS, "source": "s"},
+    "openthoughts_114k": {"system": "s", "conversations": [{"from": "user", "value": "q"}, SAID[1]]},
+    "ultrainteract": {"task": "Coding", "dataset": "d", "instruction": "q", "response": "a", "id": "x"},
+    "dolly_15k": {"instruction": "q", "context": "", "response": "a", "category": "c"},
+    "alpaca": {"instruction": "q", "input": "", "output": "a", "text": "t"},
+    "tulu2_sft_mixture": {"dataset": "d", "id": "x", "messages": TURNS},
+    "wildchat_1m": {"conversation_hash": "h", "model": "m", "conversation": [{**m, "toxic": False} for m in TURNS]},
+    "lmsys_chat_1m": {"conversation_id": "c", "model": "m", "conversation": TURNS, "turn": 1, "redacted": False},
+    "ultrafeedback_binarized": {
+        "prompt": "q",
+        "prompt_id": "x",
+        "chosen": TURNS,
+        "rejected": OTHERWISE,
+        "messages": TURNS,
+        "score_chosen": 8.5,
+        "score_rejected": 8.0,
+    },
+    "hh_rlhf": {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"},
+    "helpsteer2": {"prompt": "q", "response": "a", "helpfulness": 3, "verbosity": 2},
+}
+
+
+def test_of_every_mixture_and_popular_set_there_is_a_record():
+    assert set(SHAPES) >= {s.name for s in find_sources(["popular", "tulu3-mixtures"])}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_record_of_the_shape_that_the_card_describes_becomes_a_row(name):
+    declared = registry().sources[name]
+    rows = convert(ADAPTERS[declared.adapter], SHAPES[name])
+    assert [check(declared.kind, row) for row in rows] == [None]
+    turns = [*rows[0]["messages"], *rows[0].get("chosen", [])]
+    said = [turn["content"] for turn in turns if turn["role"] != "system"]
+    assert said == (["q"] if declared.kind == "rlvr" else ["q", "a"])
+
+
 def test_where_copies_disagree_the_stricter_counts_and_both_are_told():
     declared = registry().sources["tulu3/numinamath_tir"]
     assert declared.license == "CC-BY-NC-4.0"
@@ -121,8 +196,14 @@ def test_a_fault_in_the_file_is_one_line(tmp_path, change, message):
 
 
 def test_an_unknown_name_leads_to_the_nearest():
-    with pytest.raises(UsageError, match=r"^tulu3/norobots: no such source or collection; did you mean 'tulu3/no_rob"):
-        find_sources(["tulu3/norobots"])
+    for name, meant in (
+        ("tulu3/norobots", "did you mean 'tulu3/no_robots'"),
+        ("aya", "did you mean 'tulu3/aya'?"),
+        ("tulu3-stf", "did you mean 'tulu3-sft'"),
+        ("nothing like it", "tulu sources lists them"),
+    ):
+        with pytest.raises(UsageError, match=f"^{name}: no such source or collection; {re.escape(meant)}"):
+            find_sources([name])
 
 
 # ------------------------------------------------------------ by name, in a recipe
@@ -136,15 +217,19 @@ def recipe_of(tmp_path, source, **changes):
 def test_a_name_stands_for_the_entry_and_keys_beside_it_go_first(tmp_path):
     plain = recipe_of(tmp_path, {"source": "tulu3/persona_math"}).recipe.sources["a"]
     declared = registry().sources["tulu3/persona_math"]
-    assert (plain.hub, plain.revision, plain.adapter, plain.license, plain.rows) == (
+    assert (plain.hub, plain.revision, plain.adapter, plain.license, plain.rows, plain.topic) == (
         declared.hub,
         declared.revision,
         "messages",
         "ODC-BY-1.0",
         149_960,
+        "Math",
     )
     local = recipe_of(tmp_path, {"source": "tulu3/no_robots", "path": "copy.jsonl"}).recipe.sources["a"]
     assert (local.hub, local.path, local.rows, local.license) == (None, "copy.jsonl", None, "CC-BY-NC-4.0")
+    assert (local.adapter, local.topic) == ("messages", "General")
+    taken_back = recipe_of(tmp_path, {"source": "tulu3/no_robots", "path": None, "topic": "Chat"}).recipe.sources["a"]
+    assert (taken_back.hub, taken_back.rows, taken_back.topic) == ("ai2-adapt-dev/no_robots_converted", 9_500, "Chat")
     own = recipe_of(tmp_path, {"source": "tulu3/numinamath_tir", "license": "Apache-2.0"}).recipe.sources["a"]
     assert (own.license, own.stated) == ("Apache-2.0", [])
 
@@ -153,6 +238,10 @@ def test_a_name_stands_for_the_entry_and_keys_beside_it_go_first(tmp_path):
     ("source", "message"),
     [
         ({"source": "tulu3/aja"}, "r.yaml: sources.a.source: no source 'tulu3/aja'; did you mean 'tulu3/aya'"),
+        ({"source": "aya"}, "r.yaml: sources.a.source: no source 'aya'; did you mean 'tulu3/aya'"),
+        ({"source": "xyz"}, "r.yaml: sources.a.source: no source 'xyz'; tulu sources lists them"),
+        ({"source": ["lima"]}, "r.yaml: sources.a.source: must be the name of a source, got ['lima']; tulu sources l"),
+        ({"source": None}, "r.yaml: sources.a.source: must be the name of a source, got None; tulu sources lists"),
         ({"source": "tulu3-sft"}, "r.yaml: sources.a.source: 'tulu3-sft' is a collection: name one of its members"),
         ({"path": "x", "revision": COMMIT}, "r.yaml: sources.a: revision: goes with hub; for files, sha256 pins"),
         ({"hub": "o/n", "sha256": "0"}, "r.yaml: sources.a: sha256: goes with path; a hub dataset is pinned by its"),
@@ -315,8 +404,8 @@ def test_the_command_lists_all_a_collection_or_one_in_detail():
     whole = CliRunner().invoke(command, []).output
     assert f"{len(registry().sources)} sources" in whole
     assert "tulu3-sft (19)" in whole
-    some = CliRunner().invoke(command, ["--collection", "tulu3-rlvr", "lima"]).output
-    assert [name in some for name in ("tulu3/rlvr_math", "lima", "tulu3/aya")] == [True, True, False]
+    some = CliRunner().invoke(command, ["--collection", "tulu3-rlvr", "dolly_15k"]).output
+    assert [name in some for name in ("tulu3/rlvr_math", "dolly_15k", "tulu3/aya")] == [True, True, False]
     one = CliRunner().invoke(command, ["tulu3/numinamath_tir"]).output
     assert "none is pinned" in one
     assert "CC-BY-NC-4.0 (earlier card text of the NuminaMath sets, 2024-07)" in one

@@ -18,6 +18,7 @@ from tulu_data.errors import GateError, RecipeError, TuluError
 from tulu_data.mixture import Expect, Part
 from tulu_data.outline import outline
 from tulu_data.pipeline import run
+from tulu_data.shares import Emphasis
 from tulu_data.sources import find_sources, registry
 from tulu_data.store import Store
 from tulu_data.take import Take
@@ -76,9 +77,21 @@ def test_both_sizes_have_one_sft_mixture():
     assert (small.sources, small.mix, small.seed) == (large.sources, large.mix, large.seed)
 
 
-def test_a_total_that_the_hub_does_not_have_is_told_beside_the_recipe():
-    for name, hub in (("tulu3_sft_8b", "939,343"), ("tulu3_pref_70b", "334,367"), ("tulu3_pref_8b", "272,898")):
-        assert hub in recipes.find(name).read_text()
+def test_a_recipe_says_where_its_total_is_from_and_which_source_has_another():
+    other = {
+        "tulu3_sft_8b": "tulu3/sft_mixture, holds 939,343",
+        "tulu3_sft_70b": "tulu3/sft_mixture, holds 939,343",
+        "tulu3_pref_8b": "an earlier card said 272,898",
+        "tulu3_pref_70b": "tulu3/pref_mixture_70b, holds 334,367",
+        "tulu3_pref_405b": "the paper has no table of its parts",
+        "tulu3_rlvr": "the hub's copy of MATH has is not known",
+    }
+    for name, (_, total) in TOTALS.items():
+        said = recipes.load(name).recipe.description
+        assert f"{total:,}" in said
+        assert other[name] in said
+    for name in ("tulu3/sft_mixture", "tulu3/pref_mixture_70b"):
+        assert f"{registry().sources[name].rows:,}" in " ".join(other.values())
 
 
 def test_the_command_prints_the_plan_with_counts_and_total(tmp_path, offline):
@@ -134,26 +147,64 @@ def takes(draw):
     return Take.model_validate(amount | bounds | {"repeat": draw(st.integers(1, 3))})
 
 
+def tried(make):
+    try:
+        return make()
+    except TuluError as e:
+        return type(e)
+
+
 @given(take=takes(), rows=st.sampled_from([1, 7, 20]))
 def test_an_outline_has_the_counts_of_the_plan_or_fails_like_it(versions, take, rows):
-    def tried(make):
-        try:
-            return make()
-        except TuluError as e:
-            return type(e)
-
     planned = tried(lambda: mixing.plan([Part("a", versions[rows], take)]).rows)
     assert tried(lambda: outline({"a": take}, {"a": rows}).rows) == planned
 
 
+TOPIC_OF = {"a": "Math", "b": "Math", "c": None}
+
+
+@given(
+    weights=st.tuples(*[st.sampled_from([None, 0.5, 1, 3])] * 3),
+    rows=st.integers(0, 30),
+    scale=st.booleans(),
+    topics=st.sampled_from([{}, {"Math": {"times": 0.5}}, {"Math": {"share": 0.7}}, {"Code": {"share": 0.1}}]),
+    kept=takes(),
+)
+def test_an_outline_shares_a_size_out_as_the_plan_does(versions, weights, rows, scale, topics, kept):
+    size = mixing.Size(rows=rows, scale=scale)
+    takes = {n: kept if w is None else Take(weight=w, cap=kept.cap) for n, w in zip("abc", weights, strict=True)}
+    held = dict(zip("abc", (7, 20, 1), strict=True))
+    emphases = {topic: Emphasis.model_validate(e) for topic, e in topics.items()}
+
+    def plan():
+        parts = [Part(n, versions[held[n]], take, TOPIC_OF[n]) for n, take in takes.items()]
+        return {p.part.name: len(p.rows) for p in mixing.plan(parts, size=size, topics=emphases).parts}
+
+    def outlined():
+        found = outline(takes, held, size=size, topics=emphases, topic_of=TOPIC_OF)
+        assert found.rows == sum(p.rows for p in found.parts)
+        return {p.name: p.rows for p in found.parts}
+
+    assert tried(outlined) == tried(plan)
+
+
+def test_weights_without_a_size_are_the_largest_mixture_that_keeps_them():
+    found = outline({"a": Take(weight=1), "b": Take(weight=3, repeat=2)}, {"a": 100, "b": 30})
+    assert [p.rows for p in found.parts] == [20, 60]
+
+
 def test_what_hangs_on_the_rows_is_left_open():
-    open_ = [{"tokens": 5}, {"weight": 1}, {"all": True, "where": "n_turns = 2"}]
+    open_ = [{"tokens": 5}, {"weight": 1, "where": "n_turns = 2"}, {"all": True, "where": "n_turns = 2"}]
     for data in open_:
         found = outline({"a": Take.model_validate(data), "b": Take(count=3)}, {"a": 9, "b": 9})
         assert (found.parts[0].rows, found.rows) == (None, None)
         found.check(Expect(rows=7, parts={"a": 7, "b": 3}))
     assert outline({"a": Take(all=True)}, {"a": None}).rows is None
     assert outline({"a": Take(weight=1)}, {"a": None}, size=mixing.Size(rows=8)).rows == 8
+    by_tokens = outline({"a": Take(weight=1)}, {"a": 9}, size=mixing.Size(tokens=8))
+    assert (by_tokens.parts[0].rows, by_tokens.rows) == (None, None)
+    shared = outline({"a": Take(weight=1), "b": Take(tokens=5)}, {"a": 9, "b": 9}, size=mixing.Size(rows=8))
+    assert ([p.rows for p in shared.parts], shared.rows) == ([None, None], 8)
 
 
 def test_a_plan_before_decontamination_is_not_held_against_what_is_expected_after_it():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -27,20 +27,32 @@ def command(what: str, store_root: Path, as_json: bool) -> None:
     """
     from tulu_data.licenses import uses, verdict
     from tulu_data.store import Store
-    from tulu_data.tables import print_json
+    from tulu_data.tables import print_json, printable
 
-    title, sources, differing = _of(what, Store(store_root))
-    found = uses(sources)
+    asked = _of(what, Store(store_root))
+    found = uses(asked.sources)
+    lines = verdict(found)
     if as_json:
-        print_json({"of": title, "licenses": [u.as_dict() for u in found], "use": verdict(found), "differ": differing})
+        listed = [use.as_dict() for use in found]
+        print_json({"of": asked.title, "licenses": listed, "use": lines, "differ": asked.differing, "made": asked.made})
         return
-    _print(title, found)
-    for line in [*verdict(found), *(f"{name}: {text}" for name, text in differing.items())]:
-        click.echo(line)
+    _print(asked.title, found)
+    if asked.made:
+        lines.append(f"Still to be made, with the licences of what they are made from: {', '.join(asked.made)}.")
+    for line in [*lines, *(f"{name}: {text}" for name, text in asked.differing.items())]:
+        click.echo(printable(line))
 
 
-def _of(what: str, store: Store) -> tuple[str, dict[str, dict[str, int | None]], dict[str, str]]:
-    """A title, rows by source and licence, and where copies of a source disagree."""
+class _Asked(NamedTuple):
+    """What is reported on: rows by source and licence, where copies of a source disagree, what is still to be made."""
+
+    title: str
+    sources: dict[str, dict[str, int | None]]
+    differing: dict[str, str]
+    made: list[str]
+
+
+def _of(what: str, store: Store) -> _Asked:
     from tulu_data.errors import StoreError
     from tulu_data.recipe import bundled
 
@@ -55,23 +67,31 @@ def _of(what: str, store: Store) -> tuple[str, dict[str, dict[str, int | None]],
     origin = version.manifest.origin
     stated = {} if origin is None else {n: s.get("stated", []) for n, s in origin.recipe.get("sources", {}).items()}
     sources: dict[str, dict[str, int | None]] = {n: {**s.licenses} for n, s in logical.sources.items()}
-    return version.ref, sources, _differing(stated, sources)
+    return _Asked(version.ref, sources, _differing(stated, sources), [])
 
 
-def _of_recipe(what: str) -> tuple[str, dict[str, dict[str, int | None]], dict[str, str]]:
+def _of_recipe(what: str) -> _Asked:
     from tulu_data import recipe as recipes
     from tulu_data.outline import outline
     from tulu_data.tally import UNSTATED
 
     recipe = recipes.load(what).recipe
     rows: dict[str, int | None] = {name: spec.rows for name, spec in recipe.sources.items()}
+    source_of = {name: name for name in recipe.sources}
     if recipe.mix:
-        rows = {part.name: part.rows for part in outline(recipe.mix, rows, size=recipe.size).parts}
+        source_of = recipe.part_sources
+        has = {name: rows[source] for name, source in source_of.items()}
+        planned = outline(recipe.mix, has, size=recipe.size, topics=recipe.topics, topic_of=recipe.part_topics)
+        rows = {part.name: part.rows for part in planned.parts}
     sources: dict[str, dict[str, int | None]] = defaultdict(dict)
     for name, count in rows.items():
-        sources[name][recipe.sources[name].license or UNSTATED] = count
+        source = source_of[name]
+        license_ = recipe.sources[source].license or UNSTATED
+        before = sources[source].get(license_, 0)
+        sources[source][license_] = None if count is None or before is None else before + count
     stated = {name: [s.model_dump() for s in spec.stated] for name, spec in recipe.sources.items()}
-    return f"{recipe.name}, as planned", dict(sources), _differing(stated, sources)
+    made = [name for name in sources if recipe.sources[name].made]
+    return _Asked(f"{recipe.name}, as planned", dict(sources), _differing(stated, sources), made)
 
 
 def _differing(stated: Mapping[str, list[Any]], sources: Mapping[str, Any]) -> dict[str, str]:
@@ -82,18 +102,19 @@ def _differing(stated: Mapping[str, list[Any]], sources: Mapping[str, Any]) -> d
 
 
 def _print(title: str, found: list[LicenseUse]) -> None:
-    from tulu_data.tables import percent, print_table, printable
+    from tulu_data.tables import percent, print_table
 
-    total = sum(use.rows or 0 for use in found)
+    counts = [use.rows for use in found if use.rows is not None]
+    total = sum(counts) if len(counts) == len(found) else None
     rows = [
         (
             use.license,
             use.rows,
-            percent(use.rows or 0, total),
+            None if total is None else percent(use.rows or 0, total),
             ", ".join(use.demands) if use.known else "not known",
             ", ".join(use.sources),
             use.url,
         )
         for use in found
     ]
-    print_table(printable(f"Licences of {title}"), ["licence", "rows", "share", "demands", "sources", "terms"], rows)
+    print_table(f"Licences of {title}", ["licence", "rows", "share", "demands", "sources", "terms"], rows)
