@@ -64,7 +64,7 @@ def test_the_floor_names_other_packages_only_as_strings_in_its_tables():
     assert {where for where, _ in named} == tables
     assert {what for _, what in named} == {
         e.target for e in cli.COMMANDS.values() if "tulu_data" not in e.target
-    } | set(pipeline.STEPS.values()) | set(cli.VIEWS.values())
+    } | set(pipeline.STEPS.values()) | set(cli.VIEWS.values()) | set(cli.PAGES.values())
 
 
 def test_no_test_folder_is_a_package():

@@ -50,6 +50,7 @@ class PartShare(NamedTuple):
     part: str
     topic: str | None
     version: str
+    sources: tuple[str, ...]  # of that version
     take: dict[str, Any]
     available: int
     unit: str
@@ -73,6 +74,7 @@ class Stage(NamedTuple):
     left_out: int | None
     drops: str | None
     params: dict[str, Any]
+    parents: tuple[str, ...] = ()  # versions that it read: the first gave the rows
 
 
 class Funnel(NamedTuple):
@@ -96,19 +98,22 @@ def mix_step(manifest: Manifest) -> Step | None:
 
 
 def topics_of(manifest: Manifest) -> dict[str, str]:
-    """The topic of each source that has one, as the mixtures on the version's way, or its recipe, name it."""
-    found: dict[str, str] = {}
-    recipe = (manifest.origin.recipe if manifest.origin else {}).get("sources", {})
-    for name in manifest.logical.sources:
-        topic = (recipe.get(name) or {}).get("topic")
-        if topic:
-            found[name] = topic
+    """The topic of each source that has one, as the mixtures on the version's way, or its recipe, name it.
+
+    A source whose rows were mixed under several topics has none.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
     for step in manifest.steps:
         if step.name == MIX:
             for part in step.params.get("parts", {}).values():
-                if part.get("topic"):
-                    found |= dict.fromkeys(part.get("sources", ()), part["topic"])
-    return {name: found[name] for name in manifest.logical.sources if name in found}
+                for name in part.get("sources", ()) if part.get("topic") else ():
+                    found[name].add(part["topic"])
+    recipe = (manifest.origin.recipe if manifest.origin else {}).get("sources", {})
+    for name in manifest.logical.sources:
+        topic = (recipe.get(name) or {}).get("topic")
+        if topic and name not in found:
+            found[name].add(topic)
+    return {name: next(iter(found[name])) for name in manifest.logical.sources if len(found[name]) == 1}
 
 
 def sources(manifest: Manifest) -> list[SourceShare]:
@@ -131,6 +136,35 @@ def sources(manifest: Manifest) -> list[SourceShare]:
     return sorted(listed, key=lambda s: (-s.rows, s.source))
 
 
+def shares(manifest: Manifest) -> list[SourceShare]:
+    """The sources of a version; those of which a mixture took several parts by part, each with its own topic."""
+    listed = parts(manifest)
+    of_source: dict[str, list[PartShare]] = defaultdict(list)
+    for part in listed:
+        if len(part.sources) == 1:
+            of_source[part.sources[0]].append(part)
+    tokens, found = manifest.logical.tokens, []
+    for source in sources(manifest):
+        own = of_source[source.source]
+        if len(own) < 2 or source.copies or sum(p.rows for p in own) != source.rows:
+            found.append(source)
+            continue
+        found += [
+            source._replace(
+                source=p.part,
+                topic=p.topic,
+                rows=p.rows,
+                share=p.share,
+                copies=0,
+                chars=p.chars,
+                tokens=p.tokens,
+                token_share=None if p.tokens is None or tokens is None else _share(p.tokens, tokens),
+            )
+            for p in own
+        ]
+    return sorted(found, key=lambda s: (-s.rows, s.source))
+
+
 def parts(manifest: Manifest) -> list[PartShare]:
     """The parts of a mixture by name; none of what is no mixture, or was mixed before these were recorded."""
     step = mix_step(manifest)
@@ -145,6 +179,7 @@ def _part(name: str, p: Mapping[str, Any], total: int) -> PartShare:
         part=name,
         topic=p["topic"],
         version=p["version"],
+        sources=tuple(p["sources"]),
         take=p["take"],
         available=p["available"],
         unit=unit,
@@ -197,10 +232,10 @@ def funnels(manifest: Manifest) -> list[Funnel]:
     step = mix_step(manifest)
     if step is None or not all("steps" in p for p in step.params["parts"].values()):
         return [Funnel(manifest.name, None, None, _stages(manifest.steps))] if step is None else []
-    found, start = [], 0
+    found = []
     for name, p in sorted(step.params["parts"].items()):
-        own = manifest.steps[start : start + p["steps"]]
-        start += p["steps"]
+        first, end = p["steps"]
+        own = manifest.steps[first:end]
         taken = Stage(MIX, own[-1].rows_out if own else p["available"], p["rows"], None, None, {"take": p["take"]})
         left = taken.rows_in - taken.rows_out
         found.append(
@@ -212,7 +247,7 @@ def funnels(manifest: Manifest) -> list[Funnel]:
 
 
 def _stages(steps: Sequence[Step]) -> tuple[Stage, ...]:
-    return tuple(Stage(s.name, s.rows_in, s.rows_out, _left_out(s), s.drops, s.params) for s in steps)
+    return tuple(Stage(s.name, s.rows_in, s.rows_out, _left_out(s), s.drops, s.params, tuple(s.parents)) for s in steps)
 
 
 def _left_out(step: Step) -> int | None:

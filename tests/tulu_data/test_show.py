@@ -9,7 +9,9 @@ import pytest
 
 from tulu_data.cli import main
 from tulu_data.manifest import Input, Step
+from tulu_data.mixture import Part, mix
 from tulu_data.parquet import write_table
+from tulu_data.take import Take
 
 QUESTIONS = [f"question number {i} asks whether the {i} dogs and the {i} cats sleep at {i}" for i in range(30)]
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 \u202eevil\x9b31m"
@@ -184,6 +186,85 @@ def test_an_ingest_step_shows_how_many_records_were_rejected(store, make_version
     assert "ingest x 3 5" in squeezed(out)
 
 
+# ------------------------------------------------------------ mixtures
+
+
+@pytest.fixture
+def mixture(store, make_version):
+    """Publishes a mixture `m` of `sums` (half of 8 rows) and `talk` (all of 4); topics by part."""
+
+    def make(**topics):
+        read = Step(name="ingest", source="sums", rows_in=90_000_000, rows_out=90_000_000)
+        rules = [{"rule": f"rule_{i}.of_a_filter_with_a_long_name", "first": 1000 + i} for i in range(9)]
+        about = {"params": {"funnel": rules}, "rows_in": 90_000_000, "rows_out": 8, "parents": ["sums@tv1-0"]}
+        kept = Step(name="filter", source="sums", **about)
+        sums = make_version(store, "sums", QUESTIONS[:8], steps=[read, kept])
+        talk = make_version(store, "talk", QUESTIONS[8:12], license="cc-by-nc-4.0")
+        parts = [Part("sums", sums, Take(fraction=0.5), topics.get("sums"))]
+        return mix(store, "m", [*parts, Part("talk", talk, Take(all=True), topics.get("talk"))])
+
+    return make
+
+
+def test_sources_have_a_column_of_topics_where_there_are_any_and_only_there(store, mixture, tulu):
+    mixture()
+    _, out, _ = tulu("show", "m", "--store", store.root)
+    assert "source rows share copies characters tokens licence" in squeezed(out)
+    assert "topic" not in out
+    mixture(sums="math")
+    _, out, _ = tulu("show", "m", "--store", store.root)
+    lines = squeezed(out)
+    assert "source topic rows share copies characters tokens licence" in lines
+    assert any(line.startswith("sums math 4 50.00 % 0 ") for line in lines)
+    assert any(line.startswith("talk 4 50.00 % 0 ") for line in lines)
+
+
+def test_topics_and_parts_stand_with_what_was_asked_for(store, mixture, tulu):
+    made = mixture(sums="math", talk="chat")
+    _, out, _ = tulu("show", "m", "--store", store.root)
+    lines = squeezed(out)
+    tokens = {name: s.tokens for name, s in made.manifest.logical.sources.items()}
+    share = f"{100 * tokens['sums'] / sum(tokens.values()):.2f} %"
+    assert f"math 4 50.00 % {tokens['sums']} {share} 50.00 % 50.00 % sums" in lines
+    assert "part topic take available asked achieved" in lines
+    assert "sums math fraction 0.5 8 4 4" in lines
+    assert "talk chat all 4 4 4" in lines
+    assert "Commercial use: no, for cc-by-nc-4.0 (4 rows)." in lines
+
+
+def test_parts_by_tokens_say_so(store, make_version, tulu):
+    x = make_version(store, "x", [f"row {i} " * (i + 1) for i in range(9)])
+    made = mix(store, "m", [Part("x", x, Take(tokens=50))])
+    _, out, _ = tulu("show", "m", "--store", store.root)
+    logical = made.manifest.logical
+    assert f"x tokens 50 9 tokens 50 {logical.tokens} {logical.rows}" in squeezed(out)
+
+
+def test_the_funnel_is_a_line_for_each_part_that_fits_a_hundred_columns(store, mixture, tulu):
+    mixture()
+    _, out, _ = tulu("show", "m", "--funnel", "--store", store.root)
+    lines = squeezed(out)
+    assert "part read rejected filtered left sampled" in lines
+    assert "sums 90,000,000 0 89,999,992 8 4" in lines
+    assert "talk 0 4 4" in lines
+    why = "rule_8.of_a_fil… 1,008, rule_7.of_a_fil… 1,007, 7 other reasons 7,021"
+    assert f"sums filtered {why}" in lines
+    shown = out[out.index("What became") : out.index("Commercial use")]
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 100
+
+
+def test_the_funnel_as_json_is_a_key_beside_the_manifest(store, mixture, tulu):
+    made = mixture(sums="math")
+    _, out, _ = tulu("show", "m", "--funnel", "--json", "--store", store.root)
+    found = json.loads(out)
+    assert list(found) == ["manifest", "funnel"]
+    assert found["manifest"] == made.manifest.model_dump()
+    [sums, talk] = found["funnel"]
+    assert (sums["part"], sums["topic"], sums["left_out"]) == ("sums", "math", {"rejected": 0, "filtered": 89_999_992})
+    assert len(sums["reasons"]["filtered"]) == 9
+    assert (talk["left_out"], talk["remaining"], talk["sampled"]) == ({}, 4, 4)
+
+
 # ------------------------------------------------------------ options that do not apply
 
 
@@ -200,6 +281,7 @@ def test_an_ingest_step_shows_how_many_records_were_rejected(store, make_version
             ("--drops",),
             "--drops: does not apply to the store; leave it out, or name a dataset or an audit to show",
         ),
+        ("audit", ("--funnel",), "--funnel: does not apply to an audit; leave it out, or give it with a dataset"),
         ("x", ("--suite", "s"), "--suite: does not apply to a dataset; leave it out, or give it with an audit"),
         ("audit", ("--drops",), "--drops: does not apply to an audit; leave it out, or give it with a dataset"),
     ],

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tulu_data.commands.options import complete_datasets, example, json_option, store_option
+from tulu_data.commands.show_audit import audit_folder, plain, print_audit, print_evals, short
+from tulu_data.commands.show_mixture import print_funnel, print_parts, print_sources, print_topics, print_use
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,12 +19,9 @@ if TYPE_CHECKING:
     from tulu_data.manifest import Manifest, Step
     from tulu_data.store import Store, Version
 
+__all__ = ["command", "print_audit", "print_evals", "print_version"]
 
-PAIRS_SHOWN, DROPS_SHOWN = 20, 50  # in a table; --json holds all
-AUDIT_TABLES = ("evals.parquet", "pairs.parquet", "rows.parquet")
-LAYERS = ("exact", "tulu3", "informative", "fuzzy", "semantic", "any")  # of an audit
-LAYER_HEADS = {"informative": "inform", "semantic": "mean"}  # short: eighty columns hold most tables
-PAIR_COLUMNS = ("row_id", "suite", "instance_id", "layers", "coverage", "train_snippet", "eval_snippet")
+DROPS_SHOWN = 50  # in a table; --json holds all
 
 
 @click.command(epilog=example("tulu show quickstart --rows 2"))
@@ -34,6 +33,7 @@ PAIR_COLUMNS = ("row_id", "suite", "instance_id", "layers", "coverage", "train_s
     help="Also print the first N rows; of an audit, N pairs [default: 20; 0: all]; of an evaluation, N of each task.",
 )
 @click.option("--drops", is_flag=True, help="Print what was left out of a version on the way, with reasons.")
+@click.option("--funnel", is_flag=True, help="Print what became of the records: what each stage left out, and why.")
 @click.option("--set", "set_name", metavar="NAME", help="Of an audit: this training set only.")
 @click.option("--suite", metavar="ID", help="Of an audit: this suite only.")
 @store_option
@@ -42,6 +42,7 @@ def command(
     what: str | None,
     n_rows: int | None,
     drops: bool,
+    funnel: bool,
     set_name: str | None,
     suite: str | None,
     store_root: Path,
@@ -57,6 +58,7 @@ def command(
     given = {
         "--rows": n_rows is not None,
         "--drops": drops,
+        "--funnel": funnel,
         "--set": set_name is not None,
         "--suite": suite is not None,
     }
@@ -76,14 +78,14 @@ def command(
         _refuse(given, "a run", "--rows", "--drops", of="give it with an audit")
         _print_run(run, as_json=as_json, n_rows=n_rows, rejected=True if drops else None)
         return
-    audit = _audit_folder(store, what)
+    audit = audit_folder(store, what)
     if audit is not None:
         _refuse(given, "an audit", "--rows", "--set", "--suite", of="give it with a dataset")
         print_audit(audit, as_json=as_json, n_pairs=n_rows, set_name=set_name, suite=suite)
         return
     version = store.open(what)
-    _refuse(given, "a dataset", "--rows", "--drops", of="give it with an audit")
-    print_version(version, as_json=as_json, n_rows=n_rows, drops=drops)
+    _refuse(given, "a dataset", "--rows", "--drops", "--funnel", of="give it with an audit")
+    print_version(version, as_json=as_json, n_rows=n_rows, drops=drops, funnel=funnel)
 
 
 def _is_evaluation(folder: Path) -> bool:
@@ -122,27 +124,35 @@ def _refuse(given: Mapping[str, bool], noun: str, *taken: str, of: str) -> None:
 
 
 def print_version(
-    version: Version, *, as_json: bool, history: bool = True, n_rows: int | None = None, drops: bool = False
+    version: Version,
+    *,
+    as_json: bool,
+    history: bool = True,
+    n_rows: int | None = None,
+    drops: bool = False,
+    funnel: bool = False,
 ) -> None:
     """What a version holds and, with `history`, how it came about; then its id, what was left out, and rows.
 
-    As JSON: the manifest; with rows or drops asked for, `{"manifest": …, "rows": […], "drops": {path: […]}}`.
+    As JSON: the manifest; with more asked for, `{"manifest": …, "rows": […], "drops": {path: […]}, "funnel": […]}`.
     """
-    from tulu_data.tables import percent, print_json, print_table, printable
+    from tulu_data.tables import print_json, printable
 
     described = version.manifest
     if as_json:
-        print_json(_version_json(version, n_rows=n_rows, drops=drops))
+        print_json(_version_json(version, n_rows=n_rows, drops=drops, funnel=funnel))
         return
-    logical = described.logical
-    sources = [
-        (name, s.rows, percent(s.rows, logical.rows), s.copies, s.chars, s.tokens, ", ".join(s.licenses))
-        for name, s in logical.sources.items()
-    ]
-    header = ["source", "rows", "share", "copies", "characters", "tokens", "licence"]
-    print_table(printable(f"{version.name}: {logical.rows:,} {described.kind} rows"), header, sources)
+    print_sources(described)
+    print_topics(described)
     if history:
-        _print_history(described)
+        print_parts(described)
+        if not funnel:
+            _print_steps(described)
+    if funnel:
+        print_funnel(version)
+    if history:
+        _print_records(described)
+        print_use(described)
     click.echo(f"{printable(version.ref)}  {version.path}")
     if drops:
         _print_drops(version)
@@ -152,35 +162,35 @@ def print_version(
             click.echo(printable(f"[{label}] {text}"))
 
 
-def _version_json(version: Version, *, n_rows: int | None, drops: bool) -> dict[str, Any]:
+def _version_json(version: Version, *, n_rows: int | None, drops: bool, funnel: bool) -> dict[str, Any]:
     manifest = version.manifest.model_dump()
-    if n_rows is None and not drops:
+    if n_rows is None and not drops and not funnel:
         return manifest
     shown: dict[str, Any] = {"manifest": manifest}
     if n_rows is not None:
-        shown["rows"] = _plain(list(_first_rows(version, n_rows)))
+        shown["rows"] = plain(list(_first_rows(version, n_rows)))
     if drops:
         files = version.manifest.files
         shown["drops"] = {
-            f.path: _plain(_read_table(version.side_file(f.path), "tulu verify").to_pylist()) for f in files
+            f.path: plain(_read_table(version.side_file(f.path), "tulu verify").to_pylist()) for f in files
         }
+    if funnel:
+        from tulu_data.funnel import ways
+
+        shown["funnel"] = [way.as_dict() for way in ways(version)]
     return shown
 
 
-def _plain(value: Any) -> Any:
-    """The value with digests as hex, for JSON."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list) else value
-
-
-def _print_history(described: Manifest) -> None:
+def _print_steps(described: Manifest) -> None:
     from tulu_data.tables import print_table
 
     steps = [(s.name, s.source, s.rows_in, s.rows_out, _left_out(described, s)) for s in described.steps]
     print_table("Steps", ["step", "source", "rows in", "rows out", "left out"], steps)
+
+
+def _print_records(described: Manifest) -> None:
+    from tulu_data.tables import print_table
+
     if described.decontamination:
         records = [
             (r["set"], r["rows_in"], r["rows_dropped"], r["policy"], ", ".join(s["id"] for s in r["suites"]))
@@ -195,154 +205,6 @@ def _left_out(described: Manifest, step: Step) -> int | None:
         return sum(sum(given.rejected.values()) for given in described.inputs)
     left = step.rows_in - step.rows_out
     return left if left >= 0 else None
-
-
-# ------------------------------------------------------------ audits
-
-
-def print_evals(evals: pa.Table, *, overlaps_only: bool = False) -> None:
-    """An audit's verdicts per training set and suite; with `overlaps_only` those without a match are only counted."""
-    from tulu_data.tables import percent, print_table
-
-    listed = evals.to_pylist()
-    layers = [layer for layer in LAYERS if layer != "semantic" or any(e["flagged_semantic"] for e in listed)]
-    found = [
-        (
-            e["set"],
-            e["suite"],
-            f"{e['flagged']:,}/{e['instances']:,}",
-            percent(e["flagged"], e["instances"]),
-            *(e[f"flagged_{layer}"] for layer in layers),
-            e["verdict"],
-        )
-        for e in listed
-        if not overlaps_only or any(e[f"flagged_{layer}"] for layer in layers)
-    ]
-    if found:
-        heads = [LAYER_HEADS.get(layer, layer) for layer in layers]
-        header = ["set", "suite", "overlap", "share", *heads, "verdict"]
-        print_table("Audit: evaluation instances that overlap each set", header, found)
-    if len(found) < len(listed):
-        click.echo(f"No overlap in {len(listed) - len(found)} of {len(listed)} pairs of set and suite.")
-
-
-def _audit_folder(store: Store, what: str) -> Path | None:
-    for folder in (Path(what), store.root / "audits" / what):
-        if any((folder / name).is_file() for name in AUDIT_TABLES):
-            return folder
-    return None
-
-
-def print_audit(
-    folder: Path,
-    *,
-    as_json: bool,
-    n_pairs: int | None = None,
-    set_name: str | None = None,
-    suite: str | None = None,
-) -> None:
-    """An audit's verdicts, the suites that repeat each other, and the first of its pairs; its folder comes last.
-
-    `n_pairs` limits the pairs, 0 for all: 20 in the table and all as JSON where it is None.
-    """
-    from tulu_data.pipeline import load_audit
-    from tulu_data.tables import print_json
-
-    audit = load_audit(folder)
-    manifest, evals, pairs = audit.manifest, audit.evals, audit.pairs
-    for column, wanted in (("set", set_name), ("suite", suite)):
-        if wanted is not None:
-            evals, pairs = _only(folder, column, wanted, evals, pairs)
-    if as_json:
-        shown = pairs.slice(0, n_pairs or None)
-        print_json({"manifest": manifest, "evals": evals.to_pylist(), "pairs": _plain(shown.to_pylist())})
-        return
-    print_evals(evals)
-    _print_short(evals, manifest)
-    _print_repeats(manifest, suite)
-    _print_pairs(pairs, PAIRS_SHOWN if n_pairs is None else n_pairs)
-    marks = manifest["marks"]
-    if marks:
-        click.echo(f"Reviewed: {marks['true']:,} pairs are marked true, {marks['false']:,} false.")
-    click.echo(folder)
-
-
-def _only(folder: Path, column: str, wanted: str, evals: pa.Table, pairs: pa.Table) -> tuple[pa.Table, pa.Table]:
-    import pyarrow.compute as pc
-
-    from tulu_data.errors import UsageError, nearest
-
-    known = dict.fromkeys(evals[column].to_pylist())
-    if wanted not in known:
-        raise UsageError(f"{folder}: --{column} {wanted!r} is not in this audit; {nearest(wanted, known, noun=column)}")
-    chosen = pc.field(column) == wanted
-    return evals.filter(chosen), pairs.filter(chosen)
-
-
-def _print_short(evals: pa.Table, manifest: Mapping[str, Any]) -> None:
-    sizes = {e["suite"]: (e["short_instances"], e["instances"]) for e in evals.to_pylist()}
-    short, count = (sum(size[k] for size in sizes.values()) for k in (0, 1))
-    if short:
-        n = manifest["settings"]["n"]
-        click.echo(f"{short:,} of {count:,} instances have no field of {n} tokens: only the layer exact sees them.\n")
-
-
-def _print_repeats(manifest: Mapping[str, Any], suite: str | None) -> None:
-    from tulu_data.tables import print_table
-
-    sizes = {s["id"]: s["instances"] for s in manifest["suites"]}
-    inside = {s["id"]: s.get("repeated", 0) for s in manifest["suites"]}
-    rows = [(name, "itself", f"{count:,}/{sizes[name]:,}") for name, count in inside.items() if count]
-    for overlap in manifest["suite_overlaps"]:
-        (a, b), (of_a, of_b) = overlap["suites"], overlap["equal"]
-        rows += [(a, b, f"{of_a:,}/{sizes[a]:,}"), (b, a, f"{of_b:,}/{sizes[b]:,}")]
-    shown = [row for row in rows if suite is None or suite in row[:2]]
-    if shown:
-        print_table("Repeated instances", ["suite", "repeats", "equal instances"], shown)
-    totals = manifest["totals"]
-    click.echo(
-        f"Of all suites {totals['flagged']:,} of {totals['instances']:,} instances overlap; "
-        f"counting a repeated one once, {totals['flagged_distinct']:,} of {totals['distinct']:,}.\n"
-    )
-
-
-def _print_pairs(pairs: pa.Table, count: int) -> None:
-    from tulu_data.tables import print_table
-
-    listed = pairs.select(list(PAIR_COLUMNS)).slice(0, count or None).to_pylist()
-    rows = [[_pair_cell(c, p[c]) for c in PAIR_COLUMNS] for p in listed]
-    if len(rows) < len(pairs):
-        print_table(f"First {len(rows)} of {len(pairs):,} pairs", PAIR_COLUMNS, rows)
-        click.echo("The rest: --rows 0 shows all, --set NAME or --suite ID some, --json every column.")
-    elif rows:
-        print_table(f"All {len(rows):,} pairs", PAIR_COLUMNS, rows)
-
-
-def _pair_cell(column: str, value: Any) -> Any:
-    if column.endswith("snippet"):
-        return _short(value)
-    if column == "layers":
-        return " ".join(value)
-    return f"{value:.2f}" if column == "coverage" else value
-
-
-def _read_table(path: Path, remedy: str) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from tulu_data.errors import InputError
-
-    try:
-        return pq.read_table(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing; run {remedy}") from None
-    except (OSError, pa.ArrowException) as e:
-        raise InputError(f"{path}: cannot be read ({str(e).splitlines()[0]}); run {remedy}") from None
-
-
-def _short(text: str | None, limit: int = 80) -> str:
-    flat = " ".join((text or "").split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 # ------------------------------------------------------------ the store, drops and rows
@@ -376,7 +238,7 @@ def _print_drops(version: Version) -> None:
     for info in version.manifest.files:
         found = _read_table(version.side_file(info.path), "tulu verify").slice(0, DROPS_SHOWN)
         columns = [c for c in found.column_names if c not in ("row_sha", "record")]
-        rows = [[_short(str(r[c])) if r[c] is not None else None for c in columns] for r in found.to_pylist()]
+        rows = [[short(str(r[c])) if r[c] is not None else None for c in columns] for r in found.to_pylist()]
         first = f", the first {DROPS_SHOWN} (the rest: --json)" if info.rows > DROPS_SHOWN else ""
         print_table(printable(f"{info.path}: {info.rows:,} rows{first}"), columns, rows)
 
@@ -395,3 +257,17 @@ def _labelled(row: dict[str, Any]) -> list[tuple[str, str]]:
         found += [(side, m["content"]) for m in row.get(side) or []]
     found += [(key, row[key]) for key in ("ground_truth", "verifier") if row.get(key)]
     return found
+
+
+def _read_table(path: Path, remedy: str) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from tulu_data.errors import InputError
+
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; run {remedy}") from None
+    except (OSError, pa.ArrowException) as e:
+        raise InputError(f"{path}: cannot be read ({str(e).splitlines()[0]}); run {remedy}") from None

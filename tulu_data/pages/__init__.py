@@ -1,8 +1,8 @@
 """Self-contained HTML pages: one file that asks nothing of any network, the same bytes for the same input.
 
 A page is a Jinja template beside this module that extends `shell.html`; `NAME.css` and `NAME.js` go in with the shared
-ones (`browser.css`: a list with filters and what is chosen in it). Data goes in compressed and as text: a row that
-holds markup stays a row.
+ones (`browser.css`: a list with filters and what is chosen in it), and with the parts that a page asks for: `worddiff`
+marks what two texts do not share. Data goes in compressed and as text: a row that holds markup stays a row.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ CSP = (
 )
 
 
-def render(name: str, *, data: Any, **view: Any) -> str:
-    """The page `NAME.html` with what its template shows (`view`), and what its script reads (`data`)."""
+def render(name: str, *, data: Any, parts: Sequence[str] = (), **view: Any) -> str:
+    """The page `NAME.html` with what its template shows (`view`), and what its script reads (`data`).
+
+    parts: names of shared styles and scripts beside this module that the page's own build on.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -30,9 +35,21 @@ def render(name: str, *, data: Any, **view: Any) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["count"] = lambda n: f"{n:,}"
-    parts = {"css": ("shell", "browser", name), "js": ("shell", name)}
-    assets = {kind: Markup("").join(Markup(_file(f"{part}.{kind}")) for part in own) for kind, own in parts.items()}
+    own = {"css": ("shell", "browser", *parts, name), "js": ("shell", *parts, name)}
+    assets = {kind: Markup("").join(Markup(_file(f"{part}.{kind}")) for part in of) for kind, of in own.items()}
     return environment.get_template(f"{name}.html").render(csp=CSP, data=packed(data), **assets, **view)
+
+
+def write(path: Path, html: str, *, option: str = "-o") -> Path:
+    """Writes a page, whole or not at all; its path. `StoreError` where the disk refuses; `option` chooses the place."""
+    from tulu_data.store import writing
+
+    with writing(path.parent, option):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp = path.with_name(f".{path.name}.{os.getpid()}")
+        temp.write_text(html, encoding="utf-8", errors="replace")
+        temp.replace(path)
+    return path
 
 
 def packed(data: Any) -> str:

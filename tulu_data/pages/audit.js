@@ -120,7 +120,8 @@
     const wanted = P.findIndex((p) => p.id === state.get("m"));
     if (wanted >= 0 && !fits(wanted)) { clear(); F.counts.checked = Boolean(P[wanted].o); }
     refresh(wanted);
-    if (wanted >= 0) { document.querySelector(".browser").classList.add("open"); $("matches").scrollIntoView({ behavior: "instant" }); }
+    if (wanted >= 0) document.querySelector(".browser").classList.add("open");
+    if (wanted >= 0 || (state.get("set") && !state.get("m"))) $("matches").scrollIntoView({ behavior: "instant" }); // #set=…&suite=…: a cell of another page's map
   }
   async function copyLink() {
     remember();

@@ -1,0 +1,55 @@
+"""The pages of a mixture and of its audits, side by side and linked: `NAME@tv1-….html`, `audit-ta1-….html`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from tulu_data.progress import Progress
+from tulu_data.store import Store, Version
+
+FOLDER = "pages"  # of a store
+VERSION = 1  # raise when pages of the same input look otherwise
+
+
+class AuditPage(Protocol):
+    """Gives the page of a saved audit."""
+
+    def __call__(self, audit: Path, *, progress: Progress) -> str:
+        """As HTML."""
+
+
+def file_of(store: Store, version: Version) -> Path:
+    """Where the page of a version is kept."""
+    return store.root / FOLDER / f"{version.ref}.html"
+
+
+def audits_of(version: Version) -> list[str]:
+    """The audits on a version's record, each once."""
+    return list(dict.fromkeys(record["audit"] for record in version.manifest.decontamination))
+
+
+def audit_file(audit: str) -> str:
+    """The name of an audit's page, beside that of a version."""
+    return f"audit-{audit}.html"
+
+
+def write(
+    version: Version, store: Store, folder: Path, *, audit_page: AuditPage, progress: Progress, name: str | None = None
+) -> Path:
+    """Writes the page of a version into `folder`, and before it those of its audits that the store holds; its path."""
+    from tulu_data import pages
+    from tulu_data.mixture_page import page
+
+    for audit in audits_of(version):
+        saved = store.root / "audits" / audit
+        if not (saved / "manifest.json").is_file():
+            progress.note(f"the store no longer holds audit {audit}: there is no page of it to link to")
+            continue
+        pages.write(folder / audit_file(audit), audit_page(saved, progress=progress))
+
+    def beside(audit: str) -> str | None:
+        return audit_file(audit) if (folder / audit_file(audit)).is_file() else None
+
+    html = page(version, store, audit_href=beside, progress=progress)
+    return pages.write(folder / (name or f"{version.ref}.html"), html)
