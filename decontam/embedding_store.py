@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from decontam.encoders import Encoder
+from tulu_data.encoders import Encoder
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]

@@ -20,13 +20,13 @@ import pyarrow as pa
 
 from decontam.corpus import Corpus
 from decontam.embedding_store import EmbeddingStore
-from decontam.encoders import Encoder, LocalEncoder, encoder_of
 from decontam.evidence import NearPair, in_bytes
 from decontam.judging import numbers_shift
 from decontam.numerals import agreement, numbers_in
 from decontam.ranking import VERSION, Ranked, Ranking, background_digest
 from decontam.static_embedding import static_of
-from decontam.verdicts import ENCODER, SEMANTIC_RECORDED, Semantic, Settings
+from decontam.verdicts import SEMANTIC_RECORDED, Semantic, Settings
+from tulu_data.encoders import ENCODER, Encoder, LocalEncoder, encoder_of
 from tulu_data.rows import SPECS, Kind, content_messages
 
 I64 = npt.NDArray[np.int64]

@@ -26,10 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from decontam.analyzers import lower
-from decontam.encoders import unit
 from decontam.numerals import MIN_NUMBERS, numbers_at, numbers_in
 from decontam.static_embedding import WORD, StaticEmbedding
 from decontam.windows import windows_of
+from tulu_data.encoders import unit
 from tulu_data.recipe import BUNDLED
 
 F32 = npt.NDArray[np.float32]

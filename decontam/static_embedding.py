@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decontam.analyzers import lower
-from decontam.encoders import LocalEncoder, quiet
+from tulu_data.encoders import LocalEncoder, quiet
 from tulu_data.errors import InputError, UsageError
 
 F32 = npt.NDArray[np.float32]

@@ -237,6 +237,13 @@ def load_audit(folder: Path) -> Audit:
     return Audit.load(folder)
 
 
+def page(audit_folder: Path, *, progress: Progress | None = None) -> str:
+    """A saved audit, with the marks beside it, as one HTML page."""
+    from decontam import page as pages
+
+    return pages.page(Audit.load(audit_folder), progress=progress)
+
+
 def gated(prepared: Prepared) -> bool:
     """Whether the section asks for the gate."""
     return prepared.gate

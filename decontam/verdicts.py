@@ -20,6 +20,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from tulu_data.encoders import ENCODER
 from tulu_data.strict import Strict
 from tulu_data.suites import Group
 
@@ -53,7 +54,6 @@ EXACT_MIN_TOKENS = 5
 FUZZY_SIMILARITY = 0.75  # share of an instance's words found in order; benchmarks/detection.py
 FUZZY_RECORDED = 0.65  # what is less similar leaves no evidence
 SEMANTIC_SIMILARITY = 0.78  # cosine of sentence embeddings; benchmarks/rephrasing.py
-ENCODER = "all-MiniLM-L6-v2"
 # A reworded problem keeps its numbers, another one of its kind has others. How much more cosine is needed, by how many
 # of all the numbers of both are shared: chosen on rewordings and GSM8K's training questions, benchmarks/rephrasing.py
 SAME_NUMBERS_SHIFT = -0.13

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -14,8 +15,9 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +207,69 @@ def serve():
     yield start
     for context in open_:
         context.__exit__(None, None, None)
+
+
+class Server:
+    """`answer(path, request)` gives what is sent: an object as JSON, text as it is, a number as a status, or a delay.
+
+    asked: the requests, in order.
+    """
+
+    def __init__(self, answer):
+        self.asked = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.asked.append(request)
+                self.reply(answer(self.path, request))
+
+            def reply(self, what):
+                if isinstance(what, float):
+                    time.sleep(what)
+                    what = 500
+                status = what if isinstance(what, int) else 200
+                body = (
+                    b"{}"
+                    if isinstance(what, int)
+                    else what.encode()
+                    if isinstance(what, str)
+                    else json.dumps(what).encode()
+                )
+                try:
+                    self.send_response(status)
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+                except OSError:
+                    pass  # the client has gone
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[Server]]:
+    """What is sent for a request → a running OpenAI-compatible server on this machine."""
+
+    @contextmanager
+    def run(answer: Callable[[str, Any], Any]) -> Iterator[Server]:
+        server = Server(answer)
+        thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.http.shutdown()
+            server.http.server_close()
+            thread.join()
+
+    return run
 
 
 # `transformers serve MODEL` that tells what reaches the model: the token ids of each request, a line in asked.jsonl.

@@ -203,7 +203,7 @@ def products(recipe: recipes.Recipe) -> dict[str, Product]:
     if clean:
         found |= {f"{name}{CLEAN}": Product(kind, True) for name, kind in kinds.items()}
     if recipe.mix:
-        known = [kind for name in recipe.mix if (kind := kinds[name]) is not None]
+        known = [kind for name in recipe.part_sources.values() if (kind := kinds[name]) is not None]
         found[recipe.name] = Product(known[0] if known else None, clean)
     return found
 

@@ -32,9 +32,10 @@ COMMANDS: dict[str, Entry] = {
     "judge": Entry("decontam.commands:judge_command", "Apply another policy to a finished audit, without a rescan."),
     "review": Entry("decontam.review_commands:review_command", "Go through an audit's matches and mark them."),
     "compare": Entry("decontam.review_commands:compare_command", "Show what changed between two audits."),
-    "page": Entry("decontam.commands:page_command", "Write an audit as one HTML page."),
+    "page": Entry("tulu_data.commands.page:command", "Write a version or an audit as one HTML page."),
     "drop": Entry("decontam.commands:drop_command", "Publish a version without the rows an audit flagged."),
     "mix": Entry("tulu_data.commands.mix:command", "Mix versions by count, share, tokens or weight."),
+    "ablate": Entry("tulu_data.commands.ablate:command", "Write variants of a recipe: without a source, more maths."),
     "train": Entry("trainers.commands:train_command", "Fine-tune, or optimise preferences, on a mixture."),
     "show": Entry("tulu_data.commands.show:command", "Show the store, a version, its rows, an audit or a run."),
     "sources": Entry("tulu_data.commands.sources:command", "List public datasets: where they are, licences, counts."),
@@ -50,11 +51,14 @@ COMMANDS: dict[str, Entry] = {
     ),
     "reproduce": Entry("tulu_data.commands.reproduce:command", "Build a version again and compare."),
     "export": Entry("tulu_data.commands.export:command", "Write a version as TRL or open-instruct read it."),
+    "push": Entry("tulu_data.commands.push:command", "Put a version on the Hugging Face hub, or in a folder."),
     "eval": Entry("tulu_data.evals.commands:eval_command", "Evaluate models, with and without contaminated instances."),
     "gc": Entry("tulu_data.commands.gc:command", "Remove leftovers and, if asked, unreferenced versions."),
     "doctor": Entry("tulu_data.commands.doctor:command", "Check this installation and the store."),
     "completion": Entry("tulu_data.commands.completion:command", "Print the shell completion script."),
 }
+
+PAGES = {"audit": "decontam.commands:page_command"}  # what writes the pages of other packages' things
 
 VIEWS = {  # a file that tells a run's folder → what `tulu show` prints it with
     "run.json": "personas.showing:print_run",

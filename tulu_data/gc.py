@@ -21,6 +21,9 @@ class Removal(NamedTuple):
 def collect(store: Store, *, unreferenced: bool = False, audits: bool = False, dry_run: bool = False) -> list[Removal]:
     """Removes leftovers; with `unreferenced` versions that no name leads to, with `audits` audits likewise.
 
+    Pages and searches for duplicates go with the versions that they speak of. What filters noted of rows stays: rows of
+    any version may be the same.
+
     A version is kept while its name stands for it, or a kept version was made from it. An audit may be named by a
     trained model besides, of which a store knows nothing. With `dry_run` nothing goes.
     """
@@ -54,8 +57,22 @@ def _unreferenced(store: Store, *, versions: bool, audits: bool) -> Iterator[Rem
         return
     for folder in sorted((store.root / "scans").glob("t[sd]1-*")):  # of audits, and of searches for duplicates
         yield Removal(folder, "of an audit that was not finished", _size(folder))
+    yield from _of_gone_versions(store, kept)
     for folder in sorted((store.root / "index").glob("*")):
         yield Removal(folder, "an index, which is made again when it is needed", _size(folder))
+
+
+def _of_gone_versions(store: Store, kept: set[str]) -> Iterator[Removal]:
+    for path in sorted((store.root / "pages").glob("*@tv1-*.html")):
+        if path.stem not in kept:
+            yield Removal(path, "the page of a version that is gone", _size(path))
+    for folder in sorted((store.root / "duplicates").glob("td1-*")):
+        try:
+            compared = {v["ref"] for v in json.loads((folder / "duplicates.json").read_text())["versions"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            compared = set()
+        if not compared & kept:
+            yield Removal(folder, "duplicates of versions that are gone", _size(folder))
 
 
 def _unrecorded(store: Store, kept: set[str]) -> Iterator[Removal]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from tulu_data.store import Store, Version
 from tulu_data.strict import Strict
 from tulu_data.take import AMOUNTS, Selected, Take, exact, keys, occurrences, ranked, repeated, salt, select
 
-__all__ = ["Expect", "Part", "PartPlan", "Plan", "Size", "Topics", "check_expectations", "mix", "plan"]
+__all__ = ["Expect", "Part", "PartPlan", "Plan", "Size", "Topics", "check_expectations", "check_size", "mix", "plan"]
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -136,8 +137,8 @@ def mix(
             shards,
             tally.logical(),
             inputs=_inputs(ordered),
-            steps=[s for p in ordered for s in p.version.manifest.steps] + [_step(planned)],
-            decontamination=[r for p in ordered for r in p.version.manifest.decontamination],
+            steps=[*(s for v in _versions(planned) for s in v.manifest.steps), _step(planned)],
+            decontamination=[r for v in _versions(planned) for r in v.manifest.decontamination],
             tokenizer=_tokenizer(ordered),
             origin=origin,
         )
@@ -152,6 +153,7 @@ def plan(parts: Sequence[Part], *, seed: int = 0, size: Size | None = None, topi
     columns = [read_columns(part) for part in sorted(parts, key=lambda p: p.name)]
     shares = _shares(columns, size, topics or {}, seed)
     chosen = [_choose(c, seed, shares.get(c.part.name)) for c in columns]
+    _check_apart(columns, chosen)
     dest = np.split(_destinations(columns, chosen, seed), np.cumsum([len(s.row) for s in chosen])[:-1])
     n_chars = np.empty(sum(map(len, dest)), np.int64)
     for c, s, places in zip(columns, chosen, dest, strict=True):
@@ -173,14 +175,39 @@ def _check_parts(parts: Sequence[Part], size: Size | None, topics: Topics | None
     repeated_names = sorted(name for name, n in Counter(p.name for p in parts).items() if n > 1)
     if repeated_names:
         raise RecipeError(f"mix: part {repeated_names[0]!r} appears twice; give it one take, or use 'repeat'")
-    if size is not None and not size.scale and not topics and all(p.take.weight is None for p in parts):
-        raise RecipeError("size: no part has a weight to share it out by; use {weight: W}, or add 'scale: true'")
+    check_size({p.name: p.take for p in parts}, size, topics or {})
     by_tokens = size is not None and size.tokens is not None
     counted = [p for p in parts if p.version.manifest.logical.tokens is not None]
     counted = [p for p in counted if by_tokens or p.take.tokens is not None]
     if len({p.version.manifest.tokenizer for p in counted}) > 1:
         found = ", ".join(f"{p.name}: {p.version.manifest.tokenizer or 'unknown'}" for p in counted)
         raise RecipeError(f"mix: parts count tokens with different tokenizers ({found}); ingest them with one")
+
+
+def _check_apart(columns: Sequence[PartColumns], chosen: Sequence[Selected]) -> None:
+    """`RecipeError` where two parts of one version take the same row: it would stand in the mixture twice, unasked."""
+    for (a, of_a), (b, of_b) in combinations(zip(columns, chosen, strict=True), 2):
+        if a.part.version.ref != b.part.version.ref:
+            continue
+        twice = len(np.intersect1d(of_a.row, of_b.row))
+        if twice:
+            raise RecipeError(
+                f"mix.{b.part.name}: takes {twice:,} rows that {a.part.name} takes too; give both a 'where' that parts "
+                "them, or use 'repeat'"
+            )
+
+
+def check_size(takes: Mapping[str, Take], size: Size | None, topics: Topics) -> None:
+    """`RecipeError` where the parts cannot share the size out, whatever they count."""
+    weighted = next((name for name, take in takes.items() if take.weight is not None), None)
+    if size is None:
+        return
+    if weighted is not None and size.scale:
+        raise RecipeError(
+            f"size.scale: mix.{weighted} has a weight, which shares the size out already; leave 'scale' out"
+        )
+    if weighted is None and not size.scale and not topics:
+        raise RecipeError("size: no part has a weight to share it out by; use {weight: W}, or add 'scale: true'")
 
 
 def check_expectations(planned: Plan, expect: Expect) -> None:
@@ -215,12 +242,9 @@ def _asked(take: Take, chosen: Selected, share: _Share | None) -> dict[str, int]
 
 def _shares(columns: Sequence[PartColumns], size: Size | None, topics: Topics, seed: int) -> dict[str, _Share]:
     """What parts give whose amount is a share: those with a weight, or all where topics or `scale` ask for it."""
-    weighted = _by_weight(columns, None if size and size.scale else size, seed)
+    weighted = _by_weight(columns, size, seed)
     if not topics and not (size and size.scale):
         return weighted
-    if size and size.scale and weighted:
-        name = next(iter(weighted))
-        raise RecipeError(f"size.scale: mix.{name} has a weight, which shares the size out already; leave 'scale' out")
     chosen = {c.part.name: _choose(c, seed, weighted.get(c.part.name)) for c in columns}
     by_tokens = size is not None and size.tokens is not None
     base = {
@@ -228,7 +252,7 @@ def _shares(columns: Sequence[PartColumns], size: Size | None, topics: Topics, s
     }
     shares = shares_by_topic(base, {c.part.name: c.part.topic for c in columns}, topics)
     if size is not None and size.tokens is not None:
-        return {c.part.name: _token_share(c, int(size.tokens * shares[c.part.name]), seed, "share") for c in columns}
+        return {c.part.name: _token_share(c, int(size.tokens * shares[c.part.name]), seed) for c in columns}
     rows = apportion(sum(base.values()) if size is None else size.rows or 0, shares)
     for c in columns:
         check_share(c.part.name, c.part.topic, rows[c.part.name], c.available, c.part.take.repeat)
@@ -251,7 +275,7 @@ def _by_weight(columns: Sequence[PartColumns], size: Size | None, seed: int) -> 
             raise RecipeError(
                 f"size.tokens: {size.tokens:,} is less than the {size.tokens - rest:,} of the other parts"
             )
-        return {c.part.name: _token_share(c, int(rest * shares[c.part.name]), seed, "weight") for c in weighted}
+        return {c.part.name: _token_share(c, int(rest * shares[c.part.name]), seed) for c in weighted}
     available = {c.part.name: c.available * c.part.take.repeat for c in weighted}
     if size is None:
         empty = sorted(name for name, rows in available.items() if rows == 0)
@@ -283,17 +307,12 @@ def _tokens(c: PartColumns, chosen: Selected) -> int:
     return int(c.n_tokens[chosen.row].sum())
 
 
-def _token_share(c: PartColumns, budget: int, seed: int, amount: str) -> _Share:
+def _token_share(c: PartColumns, budget: int, seed: int) -> _Share:
     """The rows of a part that stay within its share of the mixture's tokens."""
     take, counts = c.part.take, c.candidates().n_tokens
     if counts is None:
         raise RecipeError(f"size.tokens: {c.part.name} has no token counts; set 'tokenizer' (words/1 is built in)")
-    available = int(counts.sum()) * take.repeat
-    if budget > available:
-        raise RecipeError(
-            f"mix.{c.part.name}.{amount}: its share is {budget:,} tokens, the source has {available:,}; "
-            f"lower size.tokens or the {amount}, or raise 'repeat'"
-        )
+    check_share(c.part.name, c.part.topic, budget, int(counts.sum()), take.repeat, "tokens")
     by_tokens = take.model_copy(update=dict.fromkeys(AMOUNTS) | {"tokens": budget})
     return _Share(len(_choose(c._replace(part=c.part._replace(take=by_tokens)), seed, None).row), budget)
 
@@ -334,6 +353,11 @@ def _occurrence_in_mixture(columns: Sequence[PartColumns], chosen: Sequence[Sele
 # ------------------------------------------------------------ lineage
 
 
+def _versions(planned: Plan) -> list[Version]:
+    """The versions that were mixed, each once, in the order of the parts."""
+    return list({p.part.version.ref: p.part.version for p in planned.parts}.values())
+
+
 def _inputs(parts: Sequence[Part]) -> list[Input]:
     seen: dict[tuple[str, str], Input] = {}
     for part in parts:
@@ -354,13 +378,16 @@ def _step(planned: Plan) -> Step:
         params["size"] = planned.size.model_dump(exclude_defaults=True)
     if planned.topics:
         params["topics"] = {topic: e.model_dump(exclude_none=True) for topic, e in planned.topics.items()}
+    versions = _versions(planned)
+    starts = accumulate((len(v.manifest.steps) for v in versions), initial=0)
+    first = {v.ref: start for v, start in zip(versions, starts, strict=False)}
     for p in planned.parts:
-        described = p.part.version.manifest
+        described, start = p.part.version.manifest, first[p.part.version.ref]
         params["parts"][p.part.name] = {
             "take": p.part.take.model_dump(exclude_defaults=True),
             "topic": p.part.topic,
             "version": described.ref,
-            "steps": len(described.steps),  # of those before this one, in the order of the parts
+            "steps": [start, start + len(described.steps)],  # which of the steps before this one are the part's
             "sources": sorted(described.logical.sources),
             "available": p.available,
             "asked": p.asked,
@@ -371,7 +398,7 @@ def _step(planned: Plan) -> Step:
     return Step(
         name="mix",
         params=dict(params),
-        rows_in=sum(p.part.version.rows for p in planned.parts),
+        rows_in=sum(v.rows for v in _versions(planned)),
         rows_out=planned.rows,
-        parents=[p.part.version.ref for p in planned.parts],
+        parents=[v.ref for v in _versions(planned)],
     )

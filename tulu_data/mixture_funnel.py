@@ -167,7 +167,7 @@ def _dropped(funnel: Funnel, at: int, version: Version, store: Store, most: int)
         texts, note = _texts(stage, entries, store)
     except (StoreError, OSError, pa.ArrowException):
         return bare._replace(note=f"The list of them in {made.ref} cannot be read.")
-    examples = [_example(stage.step, keys[at], e, texts, made.manifest) for at, e in zip(chosen, entries, strict=True)]
+    examples = [_example(keys[at], e, texts, made.manifest) for at, e in zip(chosen, entries, strict=True)]
     ordered = sorted(counted, key=lambda e: (-e[1], e[0]))[:REASONS]
     return bare._replace(reasons=ordered, examples=examples, note=note)
 
@@ -211,7 +211,7 @@ def _keys(file: pq.ParquetFile, step: str) -> tuple[list[str], I64]:
 
 def _kind_of_reason(step: str, reason: str) -> str:
     """A reason without its particulars; of an overlap, `reason` is the suite."""
-    if step == "filter":
+    if step in ("filter", "synth", "pairs"):
         return reason.partition(":")[0]
     return {"ingest": reason_class(reason), "decontaminate": f"overlaps {reason}"}.get(step, reason)
 
@@ -240,8 +240,8 @@ def _texts(stage: Stage, entries: Sequence[Row], store: Store) -> tuple[dict[byt
         return {}, f"{stage.parents[0]}, where their texts stand, cannot be read."
 
 
-def _example(step: str, key: str, entry: Row, texts: dict[bytes, Row], made: Manifest) -> dict[str, Any]:
-    if step == "ingest":
+def _example(key: str, entry: Row, texts: dict[bytes, Row], made: Manifest) -> dict[str, Any]:
+    if "place" in entry:  # what was read, or made, and is no row
         place, reason = entry["place"], entry["reason"]
         if not place.startswith("hub:"):
             place = PurePosixPath(place).name

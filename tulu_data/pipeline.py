@@ -7,26 +7,24 @@ steps behind and no half version, so running the recipe again continues it.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
-import pyarrow as pa
-
-from tulu_data import ingestion
+from tulu_data import ingestion, mixture_pages
 from tulu_data import mixture as mixing
 from tulu_data.errors import RecipeError, nearest
 from tulu_data.licenses import check_licenses, check_source
-from tulu_data.manifest import Origin, canonical_json
+from tulu_data.manifest import Origin
 from tulu_data.outline import Outline, outline
 from tulu_data.progress import Progress, Silent
 from tulu_data.read import ReadOptions
 from tulu_data.recipe import ABOUT, CLEAN, FILTERED, UNIQUE, Loaded, Recipe, SourceSpec
+from tulu_data.stages import Audited, Decontamination, Maker
+from tulu_data.steps import StepReport, Steps
 from tulu_data.store import Store, Version
 from tulu_data.tokens import tokenizer_digest
 
@@ -36,81 +34,13 @@ SOURCES = ("ingest", "synth", "pairs")  # the steps that give a source
 
 INGEST_VERSION, DEDUP_VERSION, MIX_VERSION = 1, 1, 2  # raise when the step gives other rows for the same input
 
-Status = Literal["done", "cached", "to run"]
-
-
-class Decontamination(Protocol):
-    """What the pipeline asks of the module behind the `decontaminate` section."""
-
-    VERSION: int
-
-    def validate(self, data: Mapping[str, Any], place: str, root: Path) -> Any:
-        """The section as a strict model; `RecipeError` at `place`."""
-
-    def find_audit(self, settings: Any, versions: Sequence[Version], store: Store) -> Path | None:
-        """The folder of this very audit, where the store holds it whole."""
-
-    def audit(
-        self, settings: Any, versions: Sequence[Version], store: Store, *, workers: int, progress: Progress
-    ) -> Path:
-        """Audits the versions together and saves the result in the store; its folder."""
-
-    def load_audit(self, folder: Path) -> Audited:
-        """A saved audit."""
-
-    def check_gate(self, audit: Path) -> None:
-        """`GateError` where the audit's policy is broken."""
-
-    def gated(self, settings: Any) -> bool:
-        """Whether the section asks for the gate."""
-
-    def marks_digest(self, audit: Path) -> str | None:
-        """What identifies the marks of who reviewed it; None where nobody did."""
-
-    def drop(
-        self, audit: Path, version: Version, store: Store, name: str, *, progress: Progress, origin: Origin | None
-    ) -> Version:
-        """Publishes the rows that the audit's policy keeps, with the decontamination record."""
-
-
-class Maker(Protocol):
-    """What the pipeline asks of the module behind a source that is made."""
-
-    VERSION: int
-
-    def validate(self, data: Mapping[str, Any], place: str, root: Path) -> Any:
-        """The source's section as a strict model; `RecipeError` at `place`."""
-
-    def parent_of(self, settings: Any) -> str | None:
-        """The source that this one is made from."""
-
-    def prepare(self, settings: Any, name: str, *, seed: int, tokenizer: str | None, parent: Version | None) -> Any:
-        """What is to be made; fails before anything is."""
-
-    def key(self, prepared: Any) -> Mapping[str, Any]:
-        """What the rows depend on, beside the parent."""
-
-    def make(
-        self, prepared: Any, store: Store, *, workers: int, progress: Progress, quiet: bool, origin: Origin | None
-    ) -> Version:
-        """Publishes the rows under the source's name."""
-
-
-class StepReport(NamedTuple):
-    """One step of a run."""
-
-    step: str
-    status: Status
-    result: str | None  # a version's ref, an audit's id
-    rows: int | None
-    seconds: float
-
 
 @dataclass
 class Run:
     """What a run made. In a dry run the results of steps still to run are None."""
 
     recipe: str
+    description: str = ""
     steps: list[StepReport] = field(default_factory=list)
     sources: dict[str, Version | None] = field(default_factory=dict)
     filtered: dict[str, Version | None] = field(default_factory=dict)
@@ -120,6 +50,7 @@ class Run:
     plan: mixing.Plan | None = None
     outline: Outline | None = None  # of a dry run whose sources are not all there: what they say they hold
     mixture: Version | None = None
+    page: Path | None = None  # of the mixture, where pages were asked for
 
 
 def run(
@@ -130,24 +61,30 @@ def run(
     progress: Progress | None = None,
     dry_run: bool = False,
     until: str | None = None,
+    pages: bool = False,
 ) -> Run:
     """Makes everything the recipe describes; with `until` (`ingest:NAME`, `synth:NAME`, `pairs:NAME`, `filter:NAME`,
     `dedup:NAME`, `drop:NAME`) only what that step needs.
 
-    With `dry_run` nothing is written: the result says which steps are cached and which would run.
+    With `dry_run` nothing is written: the result says which steps are cached and which would run. With `pages` the
+    mixture and its audits are written as HTML pages too, under `pages/` of the store.
     """
-    return _Runner(loaded, store, workers, progress or Silent(), dry_run).run(until)
+    return _Runner(loaded, store, workers, progress or Silent(), dry_run=dry_run, pages=pages).run(until)
 
 
 class _Runner:
-    def __init__(self, loaded: Loaded, store: Store, workers: int, progress: Progress, dry_run: bool) -> None:
+    def __init__(
+        self, loaded: Loaded, store: Store, workers: int, progress: Progress, *, dry_run: bool, pages: bool
+    ) -> None:
         self.loaded = loaded
         self.recipe: Recipe = loaded.recipe
         self.store = store
         self.workers = workers
         self.progress = progress
         self.dry_run = dry_run
-        self.result = Run(self.recipe.name)
+        self.pages = pages
+        self.steps = Steps(store, dry_run=dry_run)
+        self.result = Run(self.recipe.name, self.recipe.description, self.steps.reports)
         self.makers: dict[str, tuple[Maker, Any]] = {}
         self.pinned: dict[str, str] = {}  # hub sources by the commit that was read
 
@@ -182,6 +119,8 @@ class _Runner:
                 result.clean[name] = self._drop(decontam, name)
         if action == "mix" and self.recipe.mix is not None:
             result.mixture = self._mix(self.recipe.mix)
+            if self.pages:
+                self._page(result.mixture)
         return result
 
     def _ready(self) -> dict[str, Version | None]:
@@ -245,7 +184,7 @@ class _Runner:
         made, above = self.recipe.sources[name].made, maker.parent_of(settings)
         step, parent = f"{made}:{name}", self._source(above) if above is not None else None
         if above is not None and parent is None:
-            self._report(step, "to run", None, None, 0.0)
+            self.steps.report(step, "to run")
             return None
         prepared = maker.prepare(
             settings, name, seed=self.recipe.seed, tokenizer=_tokenizer(self.loaded), parent=parent
@@ -258,7 +197,7 @@ class _Runner:
             "from": _identity(parent) if parent is not None else None,
             **maker.key(prepared),
         }
-        return self._version_step(
+        return self.steps.version(
             step,
             key,
             lambda: maker.make(
@@ -274,7 +213,7 @@ class _Runner:
     def _ingest(self, name: str) -> Version | None:
         source, spec = source_of(self.loaded, name), self.recipe.sources[name]
         if self.dry_run and spec.hub is not None and not ingestion.pinned_address(source.inputs[0], source.revision):
-            self._report(f"ingest:{name}", "to run", None, spec.rows, 0.0)  # a plan asks nothing of the hub
+            self.steps.report(f"ingest:{name}", "to run", rows=spec.rows)  # a plan asks nothing of the hub
             return None
         files = ingestion.open_inputs(source)
         if self.recipe.sources[name].hub is not None:
@@ -287,7 +226,7 @@ class _Runner:
             "tokenizer": tokenizer_digest(source.tokenizer),
             "files": [f.sha256 for f in files],
         }
-        version = self._version_step(
+        version = self.steps.version(
             f"ingest:{name}",
             key,
             lambda: ingestion.ingest(
@@ -309,13 +248,13 @@ class _Runner:
 
     def _check_declared_licenses(self) -> None:
         """Refuses hub datasets by the licence that the recipe states, before they are fetched."""
-        for name in self.recipe.mix or {}:
+        for name in dict.fromkeys(self.recipe.part_sources.values()):
             spec = self.recipe.sources[name]
             if spec.hub is not None and spec.license is not None:
                 check_source(name, {spec.license: spec.rows}, self.recipe.licenses, spec.stated, Silent())
 
     def _check_licenses(self) -> None:
-        mixed = self.recipe.mix or {}
+        mixed = self.recipe.part_sources.values()
         versions = [v for name, v in self.result.sources.items() if v is not None and name in mixed]
         stated = {name: spec.stated for name, spec in self.recipe.sources.items()}
         check_licenses(versions, self.recipe.licenses, stated=stated, progress=self.progress)
@@ -325,7 +264,7 @@ class _Runner:
 
         version, step = self.result.sources[name], f"filter:{name}"
         if version is None:
-            self._report(step, "to run", None, None, 0.0)
+            self.steps.report(step, "to run")
             return None
         on = registry.active(settings)
         key = {
@@ -337,23 +276,25 @@ class _Runner:
             "from": _identity(version),
         }
         how: dict[str, Any] = {"workers": self.workers, "progress": self.progress, "origin": self._origin(step)}
-        return self._version_step(
+        return self.steps.version(
             step, key, lambda: filtering.filter_version(version, self.store, f"{name}{FILTERED}", settings, **how)
         )
 
     def _unique(self, name: str, settings: Any) -> Version | None:
         from tulu_data import dedup
+        from tulu_data.dedup import finders
 
         step, before = f"dedup:{name}", self.result.filtered or self.result.sources
         compared = [before[n] for n in self.recipe.sources] if settings.scope == "across" else [before[name]]
         versions, version = [v for v in compared if v is not None], before[name]
         if version is None or len(versions) < len(compared):
-            self._report(step, "to run", None, None, 0.0)
+            self.steps.report(step, "to run")
             return None
         key = {
             "step": "dedup",
             "version": DEDUP_VERSION,
             "settings": settings.model_dump(mode="json"),
+            "finders": [finders.finder_of(s).digest(s) for s in settings.similar],
             "name": name,
             "from": _identity(version),
             "compared": [_identity(v) for v in versions],
@@ -364,30 +305,30 @@ class _Runner:
             how: dict[str, Any] = {"progress": self.progress, "origin": self._origin(step)}
             return dedup.publish_unique(found, version, self.store, f"{name}{UNIQUE}", **how)
 
-        return self._version_step(step, key, make)
+        return self.steps.version(step, key, make)
 
     def _audit(self, decontam: Decontamination, settings: Any) -> Path | None:
         ready = self._ready()
         versions = [v for v in ready.values() if v is not None]
         if len(versions) < len(ready):
-            self._report("audit", "to run", None, None, 0.0)
+            self.steps.report("audit", "to run")
             return None
         found = decontam.find_audit(settings, versions, self.store)
         if found is not None:
-            self._report("audit", "cached", found.name, None, 0.0)
+            self.steps.report("audit", "cached", found.name)
             return found
         if self.dry_run:
-            self._report("audit", "to run", None, None, 0.0)
+            self.steps.report("audit", "to run")
             return None
         start = time.monotonic()
         path: Path = decontam.audit(settings, versions, self.store, workers=self.workers, progress=self.progress)
-        self._report("audit", "done", path.name, None, time.monotonic() - start)
+        self.steps.report("audit", "done", path.name, start=start)
         return path
 
     def _drop(self, decontam: Decontamination, name: str) -> Version | None:
         audit, version = self.result.audit, self._ready()[name]
         if audit is None or version is None:
-            self._report(f"drop:{name}", "to run", None, None, 0.0)
+            self.steps.report(f"drop:{name}", "to run")
             return None
         key = {
             "step": "drop",
@@ -396,7 +337,7 @@ class _Runner:
             "marks": decontam.marks_digest(audit),
             "from": _identity(version),
         }
-        return self._version_step(
+        return self.steps.version(
             f"drop:{name}",
             key,
             lambda: decontam.drop(
@@ -410,13 +351,13 @@ class _Runner:
         )
 
     def _mix(self, takes: Mapping[str, Any]) -> Version | None:
-        chosen = {name: self.result.clean[name] for name in takes}
+        recipe = self.recipe
+        chosen = {name: self.result.clean[source] for name, source in recipe.part_sources.items()}
         versions = {name: v for name, v in chosen.items() if v is not None}
         if len(versions) < len(chosen):
             self._outline_mix(takes)
             return None
-        recipe = self.recipe
-        parts = [mixing.Part(n, versions[n], take, recipe.sources[n].topic) for n, take in takes.items()]
+        parts = [mixing.Part(name, versions[name], take, recipe.part_topics[name]) for name, take in takes.items()]
         key = {
             "step": "mix",
             "version": MIX_VERSION,
@@ -430,7 +371,7 @@ class _Runner:
         if self.dry_run:
             self.result.plan = mixing.plan(parts, seed=recipe.seed, size=recipe.size, topics=recipe.topics)
             mixing.check_expectations(self.result.plan, recipe.expect or mixing.Expect())
-        return self._version_step(
+        return self.steps.version(
             "mix",
             key,
             lambda: mixing.mix(
@@ -445,85 +386,53 @@ class _Runner:
                 progress=self.progress,
                 origin=self._origin("mix"),
             ),
+            planned=self.result.plan.rows if self.result.plan else None,
         )
+
+    def _page(self, mixture: Version | None) -> None:
+        """Writes the pages of the mixture and of its audits side by side, where they are not there yet."""
+        if mixture is None:
+            self.steps.report("page", "to run")
+            return
+        decontam: Decontamination = import_module(STEPS["decontaminate"])
+        audits = [self.store.root / "audits" / name for name in mixture_pages.audits_of(mixture)]
+        marks = {a.name: decontam.marks_digest(a) for a in audits if a.is_dir()}
+        key = {"step": "page", "version": mixture_pages.VERSION, "from": _identity(mixture), "audits": marks}
+        target = mixture_pages.file_of(self.store, mixture)
+        if self.steps.find(key) and target.is_file():
+            self.steps.report("page", "cached", str(target))
+        elif self.dry_run:
+            self.steps.report("page", "to run")
+        else:
+            start = time.monotonic()
+            mixture_pages.write(mixture, self.store, target.parent, audit_page=decontam.page, progress=self.progress)
+            self.steps.remember(key, {"page": target.name})
+            self.steps.report("page", "done", str(target), start=start)
+        self.result.page = target if target.is_file() else None
 
     def _outline_mix(self, takes: Mapping[str, Any]) -> None:
         """The plan of a mixture whose sources are not there yet, by what they say they hold."""
         rows: dict[str, int | None] = {}
-        for name in takes:
-            version = self.result.clean[name] or self.result.sources[name]
-            rows[name] = version.rows if version is not None else _declared_rows(self.recipe.sources[name])
+        for name, source in self.recipe.part_sources.items():
+            version = self.result.clean[source] or self.result.sources[source]
+            rows[name] = version.rows if version is not None else _declared_rows(self.recipe.sources[source])
         recipe = self.recipe
         self.result.outline = outline(
             takes,
             rows,
             size=recipe.size,
             topics=recipe.topics,
-            topic_of={name: recipe.sources[name].topic for name in takes},
-            before=any((recipe.filter, recipe.dedup, recipe.decontaminate)),
+            topic_of=recipe.part_topics,
+            before=any(s is not None for s in (recipe.filter, recipe.dedup, recipe.decontaminate)),
         )
         self.result.outline.check(self.recipe.expect or mixing.Expect())
-        self._report("mix", "to run", None, self.result.outline.rows, 0.0)
-
-    # -------------------------------------------------------- what is on record
-
-    def _version_step(
-        self, step: str, key: Mapping[str, Any], make: Callable[[], Version], *, planned: int | None = None
-    ) -> Version | None:
-        record = self._record(key)
-        if record:
-            version = self.store.open_build(record["version"], record["build"])
-            if version is not None:
-                version.check_whole()
-                if not self.dry_run:
-                    self.store.point(version)
-                self._report(step, "cached", version.ref, version.rows, 0.0)
-                return version
-        if self.dry_run:
-            rows = self.result.plan.rows if step == "mix" and self.result.plan else planned
-            self._report(step, "to run", None, rows, 0.0)
-            return None
-        start = time.monotonic()
-        version = make()
-        self._remember(key, {"version": version.ref, "build": version.build})
-        self._report(step, "done", version.ref, version.rows, time.monotonic() - start)
-        return version
-
-    def _record(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        path = self.store.root / _record_path(key)
-        try:
-            record: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError):
-            return None  # no such record, or one that cannot be read: the step runs
-        return record
-
-    def _remember(self, key: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
-        self.store.write_json(_record_path(key), {**outcome, "key": key})
-
-    def _report(self, step: str, status: Status, result: str | None, rows: int | None, seconds: float) -> None:
-        self.result.steps.append(StepReport(step, status, result, rows, seconds))
+        self.steps.report("mix", "to run", rows=self.result.outline.rows)
 
     def _origin(self, step: str) -> Origin:
         data = self.recipe.model_dump(mode="json", exclude_unset=True, exclude={"root"})
         for name, hub in self.pinned.items():
             data["sources"][name]["hub"] = hub
         return Origin(recipe=data, root=str(self.loaded.root), step=step)
-
-
-class Audited(Protocol):
-    """A saved audit, with the marks of who reviewed it."""
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """What was held against what, and how."""
-
-    @property
-    def evals(self) -> pa.Table:
-        """The verdicts per training set and suite."""
-
-    @property
-    def pairs(self) -> pa.Table:
-        """The messages and instances that have anything in common."""
 
 
 def load_audit(folder: Path) -> Audited:
@@ -571,7 +480,3 @@ def _declared_rows(spec: SourceSpec) -> int | None:
 
 def _identity(version: Version) -> list[str | None]:
     return [version.ref, version.build]
-
-
-def _record_path(key: Mapping[str, Any]) -> str:
-    return f"steps/{key['step']}-{sha256(canonical_json(key)).hexdigest()[:32]}.json"

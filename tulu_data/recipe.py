@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 import tulu_data
 from tulu_data.errors import RecipeError, UsageError, nearest
 from tulu_data.licenses import LicensePolicy, Stated
-from tulu_data.mixture import Expect, Size
+from tulu_data.mixture import Expect, Size, check_size
 from tulu_data.read import Format
 from tulu_data.rows import Kind
-from tulu_data.shares import Emphasis
+from tulu_data.shares import Emphasis, check_topics
 from tulu_data.sources import completed
 from tulu_data.store import check_name
 from tulu_data.strict import Strict, load_yaml, validate
@@ -115,10 +115,35 @@ class Recipe(Strict):
             raise ValueError(f"{said}: says something of a mixture, and there is no mix")
         if self.mix is not None and not self.mix:
             raise ValueError("mix: names no source; name at least one, or leave 'mix' out")
-        for name in self.mix or {}:
-            if name not in self.sources:
-                raise ValueError(f"mix.{name}: no such source; {nearest(name, self.sources, noun='source')}")
+        for name, take in (self.mix or {}).items():
+            source, place = take.of or name, f"mix.{name}.of" if take.of else f"mix.{name}"
+            if source not in self.sources:
+                raise ValueError(f"{place}: no such source; {nearest(source, self.sources, noun='source')}")
+            if take.of and name in self.sources and name != take.of:
+                raise ValueError(f"mix.{name}.of: {name!r} is itself a source; give the part a name of its own")
         return self
+
+    @model_validator(mode="after")
+    def _mixture(self) -> Recipe:
+        """What no count of rows can mend fails here, not after the steps before the mix."""
+        mix = self.mix or {}
+        try:
+            check_size(mix, self.size, self.topics)
+            check_topics(self.topics, self.part_topics.values())
+        except RecipeError as e:
+            raise ValueError(str(e)) from None
+        return self
+
+    @property
+    def part_sources(self) -> dict[str, str]:
+        """The source of each part of the mixture."""
+        return {name: take.of or name for name, take in (self.mix or {}).items()}
+
+    @property
+    def part_topics(self) -> dict[str, str | None]:
+        """The topic of each part of the mixture: its own, or its source's."""
+        mix, sources = self.mix or {}, self.part_sources
+        return {name: take.topic or self.sources[sources[name]].topic for name, take in mix.items()}
 
 
 @dataclass(frozen=True)
@@ -139,12 +164,17 @@ def load(spec: str | Path, overrides: Sequence[str] = ()) -> Loaded:
 
     A `root` that is overridden starts at the current folder; the recipe's own starts at its file.
     """
+    data, base = read(spec, overrides)
+    return from_data(data, place=str(spec), base=base)
+
+
+def read(spec: str | Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Path]:
+    """The plain form of a recipe, as its file and the overrides have it, and the folder where its root starts."""
     path = find(spec)
     data = load_yaml(path)
     for override in overrides:
         set_key(data, override)
-    base = Path.cwd() if any(o.startswith("root=") for o in overrides) else path.parent
-    return from_data(data, place=str(spec), base=base)
+    return data, Path.cwd() if any(o.startswith("root=") for o in overrides) else path.parent
 
 
 def from_data(data: Mapping[str, Any], *, place: str, base: Path) -> Loaded:

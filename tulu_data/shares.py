@@ -6,8 +6,9 @@ topics: {Math: {times: 1.5}, Multilingual: {share: 0.05}}
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -39,17 +40,13 @@ def shares_by_topic(
     The topics that `wanted` does not name share the rest as they did before; within a topic so do its parts.
     `RecipeError` for a topic that no part has, for one that has nothing to give, and for shares that do not add up.
     """
+    check_topics(wanted, [topic_of.get(part) for part in base])
     total = sum(base.values())
     by_topic: dict[str | None, int] = defaultdict(int)
     for part, amount in base.items():
         by_topic[topic_of.get(part)] += amount
-    known = sorted(t for t in by_topic if t is not None)
-    for topic in wanted:
-        if topic not in by_topic:
-            has = nearest(topic, known, noun="topic") if known else "give its sources a 'topic'"
-            raise RecipeError(f"topics.{topic}: no part of the mixture has this topic; {has}")
     if not total:
-        raise RecipeError("topics: the mixture is empty without them; its takes say what the shares start from")
+        raise RecipeError("mix: the takes give nothing, and shares start from what they give; raise one")
     share: dict[str | None, Fraction] = {
         topic: _share(topic, emphasis, Fraction(by_topic[topic], total)) for topic, emphasis in wanted.items()
     }
@@ -68,6 +65,21 @@ def shares_by_topic(
     return found
 
 
+def check_topics(wanted: Mapping[str, Emphasis], topics: Iterable[str | None]) -> None:
+    """`RecipeError` for what is wrong whatever the counts: a topic that no part has, shares that sum to more than 1.
+
+    `topics`: those of the mixture's parts.
+    """
+    known = {topic for topic in topics if topic is not None}
+    for topic in wanted:
+        if topic not in known:
+            has = nearest(topic, known, noun="topic") if known else "give its sources a 'topic'"
+            raise RecipeError(f"topics.{topic}: no part of the mixture has this topic; {has}")
+    total = sum((exact(e.share) for e in wanted.values() if e.share is not None), Fraction(0))
+    if total > 1:
+        raise RecipeError(f"topics: the shares sum to {_told(total)}; lower them to 1 or less")
+
+
 def _share(topic: str, emphasis: Emphasis, before: Fraction) -> Fraction:
     share = exact(emphasis.share) if emphasis.share is not None else exact(emphasis.times or 0) * before
     if share and not before:
@@ -83,15 +95,17 @@ def _told(share: Fraction) -> str:
     return f"{float(share):.4g}"
 
 
-def check_share(part: str, topic: str | None, rows: int, available: int, repeat: int) -> None:
-    """`RecipeError` where a part's share is more rows than its source has, so many times over."""
-    if rows <= available * repeat:
+def check_share(
+    part: str, topic: str | None, amount: int, available: int, repeat: int, unit: Literal["rows", "tokens"] = "rows"
+) -> None:
+    """`RecipeError` where a part's share is more than its source has, so many times over."""
+    if amount <= available * repeat:
         return
     times = f" × repeat {repeat}" if repeat > 1 else ""
-    remedy = f"set its 'repeat: {-(-rows // available)}', or ask for less" if available else "it is empty"
+    remedy = f"set its 'repeat: {-(-amount // available)}', or ask for less" if available else "it is empty"
     of_topic = f" of {topic}" if topic else ""
     raise RecipeError(
-        f"mix.{part}: its share{of_topic} is {rows:,} rows, the source has {available:,}{times}; {remedy}"
+        f"mix.{part}: its share{of_topic} is {amount:,} {unit}, the source has {available:,}{times}; {remedy}"
     )
 
 

@@ -39,6 +39,10 @@ class Take(Strict):
     repeat: int = Field(default=1, ge=1, description="the source counts this many times over")
     cap: int | None = Field(default=None, ge=0, description="at most this many rows")
     floor: int | None = Field(default=None, ge=0, description="at least this many rows")
+    of: str | None = Field(
+        default=None, description="the source these rows are of, where the part has a name of its own"
+    )
+    topic: str | None = Field(default=None, description="what these rows teach, where it is not what their source does")
     stratify: str | None = Field(default=None, description="a column whose values keep their shares")
     where: str | None = Field(default=None, description="an SQL predicate over the row columns")
 

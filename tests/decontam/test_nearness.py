@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from decontam import step
 from decontam.auditing import audit, scan_id
-from decontam.encoders import LocalEncoder, ServedEncoder, encoder_of, unit
 from decontam.nearness import finder_of
 from decontam.numerals import agreement, numbers_in
 from decontam.ranking import NUMBERED_SHARED, NumberIndex, Ranking, background_texts, stems_of, whitening
@@ -20,7 +19,7 @@ from decontam.result import Audit
 from decontam.static_embedding import WORD, static_of
 from decontam.verdicts import Policy, Semantic, Settings
 from decontam.windows import SIZES, WHOLE, windows_of
-from tulu_data.errors import InputError, UsageError
+from tulu_data.encoders import LocalEncoder, encoder_of, unit
 from tulu_data.progress import Silent
 
 pytest.importorskip("sentence_transformers", reason="the extra 'semantic' is not installed")
@@ -250,61 +249,6 @@ def test_an_embeddings_endpoint_serves_in_place_of_the_encoder(look, serving):
     assert {(0, "0"), (1, "1")} <= by_meaning(found)
     assert {r["model"] for r in server.asked} == {"letters"}
     assert found.manifest["semantic"]["encoder"] == f"{server.url}#letters"
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (404, "404"),
-        ("<html>", r"the answer holds no vectors|Expecting value|<html>"),
-        ({"data": []}, r"gave 0 vectors for 1 texts"),
-        ({"error": "busy"}, r"the answer holds no vectors"),
-        ({"data": [{"index": 0, "embedding": ["x"]}]}, r"the answer holds no vectors"),
-    ],
-    ids=str,
-)
-def test_an_endpoint_that_gives_no_vectors_is_one_line(serving, answer, message):
-    with serving(lambda path, request: answer) as server, pytest.raises(InputError, match=message) as raised:
-        encoder_of(f"{server.url}#m").encode(["text"])
-    assert str(raised.value).startswith(f"encoder {server.url}#m: ")
-    assert "\n" not in str(raised.value)
-
-
-def test_an_endpoint_that_is_down_is_one_line(monkeypatch):
-    monkeypatch.setattr("decontam.encoders.TRIES", 2)
-    with pytest.raises(
-        InputError, match=r"^encoder http://127\.0\.0\.1:9/v1#m: cannot be reached: .*; is the server up"
-    ):
-        ServedEncoder("http://127.0.0.1:9/v1#m", "http://127.0.0.1:9/v1", "m").encode(["text"])
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "message"),
-    [
-        ("http://localhost:8000/v1", UsageError, "names no model; write it as URL#model"),
-        (
-            "no-such-model",
-            InputError,
-            "^encoder no-such-model: cannot be loaded .*give a folder with a sentence-transformers",
-        ),
-    ],
-)
-def test_an_encoder_that_cannot_be_had_is_one_line(monkeypatch, name, error, message):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(error, match=message):
-        encoder_of(name)
-
-
-def test_a_folder_that_holds_no_model_is_one_line(tmp_path):
-    with pytest.raises(InputError, match=r"holds no model files; name another$"):
-        _ = encoder_of(str(tmp_path)).digest
-
-
-def test_a_missing_extra_is_named(monkeypatch):
-    monkeypatch.setattr("decontam.encoders.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"sentence-transformers is missing; pip install 'tulu-data\[semantic\]'$"):
-        encoder_of("all-MiniLM-L6-v2")
 
 
 def test_a_policy_that_asks_for_meaning_needs_a_scan_that_looked(make_set, make_suite):

@@ -117,3 +117,15 @@ def test_a_living_build_is_left_alone(store, make_version):
 def test_an_absent_store_has_no_garbage(store):
     assert collect(store, unreferenced=True) == []
     assert not store.root.exists()
+
+
+def test_pages_and_duplicates_go_with_the_versions_they_speak_of(store, make_version):
+    old, new = make_version(store, "a", ["old"]), make_version(store, "a", ["new"])
+    for version, name in ((old, "td1-old"), (new, "td1-new")):
+        (store.root / "pages").mkdir(exist_ok=True)
+        (store.root / "pages" / f"{version.ref}.html").write_text("page")
+        store.write_json(f"duplicates/{name}/duplicates.json", {"versions": [{"ref": version.ref}]})
+    found = removed(collect(store, unreferenced=True), store)
+    assert set(found) == {old.ref, f"pages/{old.ref}.html", "duplicates/td1-old"}
+    assert (store.root / "pages" / f"{new.ref}.html").is_file()
+    assert (store.root / "duplicates" / "td1-new").is_dir()

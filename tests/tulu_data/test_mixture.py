@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import re
 from collections import Counter, defaultdict
@@ -19,12 +20,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tulu_data import mixture as mixing
-from tulu_data import parquet, shares, shuffle
+from tulu_data import composition, parquet, shuffle
 from tulu_data.errors import GateError, RecipeError
 from tulu_data.mixture import Expect, Part, Size, check_expectations, mix, plan
+from tulu_data.outline import outline
 from tulu_data.rows import KINDS, Row
-from tulu_data.shares import apportion
+from tulu_data.shares import Emphasis, apportion
 from tulu_data.store import Store, Version
 from tulu_data.strict import validate
 from tulu_data.take import Take
@@ -405,6 +406,299 @@ def test_a_group_that_counts_many_times_over_is_moved_in_pieces(store, make_vers
     assert Counter(contents(made)) == Counter(contents(a) * 30)
 
 
+# ------------------------------------------------------------ topics and sizes that share everything out
+
+
+def of(topic: str | None, version: Version, **take: Any) -> Part:
+    return part(version, **take)._replace(topic=topic)
+
+
+def emphases(**wanted: dict[str, float]) -> dict[str, Emphasis]:
+    return {topic: Emphasis(**keys) for topic, keys in wanted.items()}
+
+
+def plain_shares(
+    amounts: dict[str, int], topic_of: dict[str, str | None], wanted: dict[str, Emphasis]
+) -> dict[str, Fraction]:
+    """What each part has of the mixture, topic by topic: that of a named topic is known, the others take the rest."""
+    total = sum(amounts.values())
+    before = {t: Fraction(sum(n for p, n in amounts.items() if topic_of[p] == t), total) for t in topic_of.values()}
+    after = {
+        t: Fraction(str(e.share)) if e.share is not None else Fraction(str(e.times)) * before[t]
+        for t, e in wanted.items()
+    }
+    rest = 1 - sum(after.values())
+    unnamed = sum(share for t, share in before.items() if t not in after)
+    factor = {t: (after[t] if t in after else rest * before[t] / unnamed) / (before[t] or 1) for t in before}
+    return {p: Fraction(n, total) * factor[topic_of[p]] for p, n in amounts.items()}
+
+
+def plain_apportioned(total: int, due: dict[str, Fraction]) -> dict[str, int]:
+    """Whole rows one by one, each to the part that lacks most of what is due to it, the earlier name first."""
+    rows = {name: math.floor(total * share) for name, share in due.items()}
+    while sum(rows.values()) < total:
+        rows[min(rows, key=lambda name: (rows[name] - total * due[name], name))] += 1
+    return rows
+
+
+def plain_within(rows: list[Row], tokens: int, repeat: int, seed: int, name: str) -> int:
+    """How many rows by hash rank stay within so many tokens."""
+    count = spent = 0
+    for row, _ in plain_chosen(rows, len(rows) * repeat, seed, name):
+        spent += row["n_tokens"]
+        if spent > tokens:
+            break
+        count += 1
+    return count
+
+
+WANTED = [
+    {},
+    {"Math": {"times": 1.5}},
+    {"Math": {"share": 0.3}},
+    {"Math": {"times": 0}},
+    {"Math": {"times": 0.5}, "Code": {"share": 0.25}},
+]
+
+
+@pytest.mark.usefixtures("small_layout")
+def test_a_mixture_with_topics_has_the_rows_of_the_oracle_by_rows_and_by_tokens(make_rows, make_version):
+    """Sources of 8 to 20 rows, 4 to 8 of them taken, of two topics and one without: shares up to 3 times the takes."""
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        st.lists(st.integers(8, 20), min_size=3, max_size=5),
+        st.sampled_from(WANTED),
+        st.sampled_from(["", "rows", "tokens"]),
+        st.integers(0, 3),
+        st.data(),
+    )
+    def check(lengths: list[int], topics: dict[str, dict[str, float]], unit: str, seed: int, data: Any) -> None:
+        with TemporaryDirectory() as folder:
+            store, wanted = Store(folder), emphases(**topics)
+            finished = {f"s{k}": make_rows(f"s{k}", texts(n, f"s{k}")) for k, n in enumerate(lengths)}
+            topic_of = dict(zip(finished, ["Math", "Code", None, "Math", None], strict=False))
+            takes = {n: {"count": data.draw(st.integers(4, 8)), "repeat": 9} for n in finished}
+            parts = [of(topic_of[n], make_version(store, n, rows), **takes[n]) for n, rows in finished.items()]
+            size = None if not unit else Size(**{unit: data.draw(st.integers(20, 120))}, scale=True)
+            made = mix(store, "m", parts, seed=seed, size=size, topics=wanted)
+
+            taken = {n: plain_chosen(rows, takes[n]["count"], seed, n) for n, rows in finished.items()}
+            amounts = {n: sum(r["n_tokens"] if unit == "tokens" else 1 for r, _ in t) for n, t in taken.items()}
+            due = plain_shares(amounts, topic_of, wanted)
+            if size is not None and size.tokens is not None:
+                budgets = {n: math.floor(size.tokens * share) for n, share in due.items()}
+                count = {n: plain_within(rows, budgets[n], 9, seed, n) for n, rows in finished.items()}
+            else:
+                count = plain_apportioned(sum(amounts.values()) if size is None else size.rows or 0, due)
+            plain = [(n, rows, count[n]) for n, rows in finished.items()]
+            assert [r["row_sha"] for r in made.table().to_pylist()] == plain_mixture(plain, seed)
+            expected = Counter((r["id"], c) for name, rows, n in plain for r, c in plain_chosen(rows, n, seed, name))
+            assert Counter((r["id"], r["prov"]["copy"]) for r in made.table().to_pylist()) == expected
+
+    check()
+
+
+def chosen_ids(planned: Any) -> dict[str, list[tuple[str, int]]]:
+    """Each part's rows, with their copies."""
+    found = {}
+    for p in planned.parts:
+        ids = p.part.version.table(["id"])["id"].to_pylist()
+        found[p.part.name] = [(ids[row], copy) for row, copy in zip(p.rows.tolist(), p.copy.tolist(), strict=True)]
+    return found
+
+
+@pytest.mark.parametrize("more", [{}, {"stratify": "subset"}])
+def test_more_of_a_topic_is_the_same_rows_and_more_and_less_is_some_of_them(store, make_version, more):
+    rows = [{**r, "subset": str(i % 3)} for i, r in enumerate(texts(90))]
+    parts = [of("Math", make_version(store, "a", rows), count=30, **more)]
+    parts += [of(None, make_version(store, n, texts(90, n)), count=30) for n in "bc"]
+    times = [0, 0.5, 1, 1.2, 2, 3]
+    chosen = [chosen_ids(plan(parts, topics=emphases(Math={"times": t}))) for t in times]
+    assert [len(c["a"]) for c in chosen] == [0, 15, 30, 36, 60, 90]
+    for less, more_of_it in itertools.pairwise(chosen):
+        assert set(less["a"]) < set(more_of_it["a"])
+        for other in "bc":
+            assert set(less[other]) > set(more_of_it[other])
+    assert chosen[2] == chosen_ids(plan(parts))
+
+
+def test_a_size_that_scales_keeps_the_shares_of_all_parts(store, make_version):
+    a, b, c = (make_version(store, n, texts(100, n)) for n in "abc")
+    parts = [part(a, count=10), part(b, fraction=0.3), part(c, all=True, cap=60)]
+    assert planned_rows(parts) == {"a": 10, "b": 30, "c": 60}
+    assert planned_rows(parts, size=Size(rows=50, scale=True)) == {"a": 5, "b": 15, "c": 30}
+    assert planned_rows(parts, size=Size(rows=100, scale=True)) == planned_rows(parts)
+    assert planned_rows(parts, size=Size(rows=7, scale=True)) == {"a": 1, "b": 2, "c": 4}  # 0.7, 2.1, 4.2
+    assert planned_rows(parts, size=Size(rows=0, scale=True)) == {"a": 0, "b": 0, "c": 0}
+    small, whole = chosen_ids(plan(parts, size=Size(rows=50, scale=True))), chosen_ids(plan(parts))
+    assert all(set(small[n]) < set(whole[n]) for n in "abc")
+
+
+def test_topics_share_out_a_size_without_scale_and_what_weights_gave(store, make_version):
+    a, b, c = (make_version(store, n, texts(100, n)) for n in "abc")
+    half = emphases(Math={"share": 0.5})
+    takes = [of("Math", a, count=10), of(None, b, count=10), of(None, c, count=30)]
+    assert planned_rows(takes, topics=half) == {"a": 25, "b": 6, "c": 19}  # 6.25 and 18.75
+    assert planned_rows(takes, topics=half, size=Size(rows=80)) == {"a": 40, "b": 10, "c": 30}
+    weights = [of("Math", a, weight=1), of(None, b, weight=1), of(None, c, weight=2)]
+    assert planned_rows(weights, topics=half, size=Size(rows=80)) == {"a": 40, "b": 13, "c": 27}
+
+
+def test_a_topic_is_upsampled_by_repeat_every_row_once_before_any_twice(store, make_version):
+    a, b = make_version(store, "a", texts(10)), make_version(store, "b", texts(90, "b"))
+    parts = [of("Math", a, count=10, repeat=3), of(None, b, count=90)]
+    chosen = chosen_ids(plan(parts, topics=emphases(Math={"share": 0.25})))
+    copies = Counter(row for row, _ in chosen["a"])
+    assert (len(chosen["a"]), len(chosen["b"])) == (25, 75)
+    assert Counter(copies.values()) == {2: 5, 3: 5}
+    with pytest.raises(RecipeError) as caught:
+        plan(parts, topics=emphases(Math={"share": 0.31}))
+    assert str(caught.value) == (
+        "mix.a: its share of Math is 31 rows, the source has 10 × repeat 3; set its 'repeat: 4', or ask for less"
+    )
+
+
+def test_strata_keep_their_shares_under_topics_and_scale(store, make_version):
+    rows = [chat(f"q {i}", subset="x" if i % 4 else "y") for i in range(200)]  # a quarter is y
+    a, b = make_version(store, "a", rows), make_version(store, "b", texts(200, "b"))
+    parts = [of("Math", a, count=40, stratify="subset"), of(None, b, count=160)]
+    subsets = a.table(["subset"])["subset"].to_pylist()
+    for more in (
+        {"topics": emphases(Math={"share": 0.4})},
+        {"size": Size(rows=400 // 2 - 40, scale=True)},
+        {"topics": emphases(Math={"times": 3}), "size": Size(tokens=600)},
+    ):
+        planned = plan(parts, **more)
+        found = Counter(subsets[row] for row in planned.parts[0].rows.tolist())
+        assert abs(found["y"] - found.total() / 4) < 1, more
+        assert found.total() > 20
+
+
+def test_a_token_budget_is_kept_within_one_row_part_by_part_and_the_manifest_tells_both(store, make_version):
+    a, b = (make_version(store, n, texts(100, n)) for n in "ab")  # 3 to 7 tokens a row, 500 in all
+    parts = [of("Math", a, tokens=100), of(None, b, all=True)]
+    gives = plan(parts).parts[0].tokens or 0  # within the 100: shares start from it
+    assert 93 < gives <= 100
+    scaled = {"a": {"tokens": 302 * gives // (gives + 500)}, "b": {"tokens": 302 * 500 // (gives + 500)}}
+    for size, topics, asked in (
+        (None, {}, {"a": {"tokens": 100}, "b": {"rows": 100}}),
+        (Size(tokens=302, scale=True), {}, scaled),
+        (Size(tokens=302), emphases(Math={"share": 0.4}), {"a": {"tokens": 120}, "b": {"tokens": 181}}),
+        (Size(rows=75), emphases(Math={"share": 0.4}), {"a": {"rows": 30}, "b": {"rows": 45}}),
+    ):
+        made = mix(store, "m", parts, size=size, topics=topics)
+        told = made.manifest.steps[-1].params["parts"]
+        assert {n: p["asked"] for n, p in told.items()} == asked
+        for name, p in told.items():
+            [(unit, wanted)] = p["asked"].items()
+            own = [r for r in made.table().to_pylist() if r["source"] == name]
+            assert (p["rows"], p["tokens"]) == (len(own), sum(r["n_tokens"] for r in own))
+            assert wanted - (7 if unit == "tokens" else 1) < p[unit] <= wanted
+        by_topic = {t.topic: t for t in composition.topics(made.manifest)}
+        assert sum(t.rows for t in by_topic.values()) == made.rows
+        if topics:
+            assert by_topic["Math"].asked == pytest.approx(0.4, abs=0.002)
+            assert by_topic["Math"].achieved == pytest.approx(0.4, abs=0.03)
+
+
+def test_the_manifest_tells_topics_and_size_as_they_were_asked_for(store, make_version):
+    a, b = (make_version(store, n, texts(20, n)) for n in "ab")
+    size, topics = Size(rows=20, scale=True), emphases(Math={"times": 1.5})
+    made = mix(store, "m", [of("Math", a, count=5), part(b, count=5)], size=size, topics=topics)
+    params = made.manifest.steps[-1].params
+    assert (params["size"], params["topics"]) == ({"rows": 20, "scale": True}, {"Math": {"times": 1.5}})
+    assert {n: (p["topic"], p["rows"]) for n, p in params["parts"].items()} == {"a": ("Math", 15), "b": (None, 5)}
+    assert "topics" not in mix(store, "plain", [part(a, count=5)]).manifest.steps[-1].params
+
+
+def tried(make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except RecipeError as e:
+        return type(e)
+
+
+def test_an_outline_has_the_rows_of_the_plan_or_refuses_with_it(store, make_version):
+    held = {"a": 20, "b": 7, "c": 30}
+    versions = {n: make_version(store, n, texts(rows, n)) for n, rows in held.items()}
+    amounts = [{"all": True}, {"count": 5}, {"fraction": 0.5}, {"weight": 1.0}, {"weight": 2.5}]
+    sizes = [None, Size(rows=0), Size(rows=13), Size(rows=13, scale=True), Size(rows=60, scale=True)]
+    topics = [*WANTED, {"Maths": {"share": 0.1}}, {"Math": {"share": 0.7}, "Code": {"share": 0.5}}]
+    met = []
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.tuples(*[st.sampled_from(amounts)] * 3),
+        st.integers(1, 3),
+        st.sampled_from(sizes),
+        st.sampled_from(topics),
+    )
+    def check(chosen: Any, repeat: int, size: Size | None, topics: dict[str, dict[str, float]]) -> None:
+        takes = {n: Take(**amount, repeat=repeat) for n, amount in zip(held, chosen, strict=True)}
+        topic_of = {"a": "Math", "b": "Code", "c": None}
+        more = {"size": size, "topics": emphases(**topics)}
+
+        def outlined() -> dict[str, int | None]:
+            return {p.name: p.rows for p in outline(takes, held, topic_of=topic_of, **more).parts}
+
+        parts = [Part(n, versions[n], take, topic_of[n]) for n, take in takes.items()]
+        expected = tried(lambda: planned_rows(parts, **more))
+        assert tried(outlined) == expected
+        met.append(expected is not RecipeError)
+
+    check()
+    assert 0.2 < sum(met) / len(met) < 0.98
+
+
+def test_what_cannot_be_shared_out_is_refused_in_one_line(store, make_version):
+    a, b = make_version(store, "a", texts(10)), make_version(store, "b", texts(10, "b"))
+    bare = make_version(store, "bare", texts(3, "bare"), tokenizer=None)
+    half = emphases(Math={"share": 0.5})
+    cases: list[tuple[list[Part], Size | None, dict[str, Emphasis], str]] = [
+        (
+            [part(a, weight=1), part(b, count=1)],
+            Size(rows=5, scale=True),
+            {},
+            "size.scale: mix.a has a weight, which shares the size out already; leave 'scale' out",
+        ),
+        (
+            [part(a, count=0)],
+            Size(rows=5, scale=True),
+            {},
+            "mix: the takes give nothing, and shares start from what they give; raise one",
+        ),
+        (
+            [part(a, count=1), part(b, count=2)],
+            Size(rows=31, scale=True),
+            {},
+            "mix.b: its share is 21 rows, the source has 10; set its 'repeat: 3', or ask for less",
+        ),
+        (
+            [of("Math", a, count=5), part(b, count=5)],
+            Size(rows=40),
+            half,
+            "mix.a: its share of Math is 20 rows, the source has 10; set its 'repeat: 2', or ask for less",
+        ),
+        (
+            [of("Math", a, count=5), part(b, count=5)],
+            Size(tokens=400),
+            half,
+            "mix.a: its share of Math is 200 tokens, the source has 50; set its 'repeat: 4', or ask for less",
+        ),
+        (
+            [of("Math", a, count=5), part(bare, count=2)],
+            Size(tokens=9),
+            half,
+            "size.tokens: bare has no token counts; set 'tokenizer' (words/1 is built in)",
+        ),
+    ]
+    for parts, size, topics, message in cases:
+        with pytest.raises(RecipeError) as caught:
+            plan(parts, size=size, topics=topics)
+        assert str(caught.value) == message
+
+
 # ------------------------------------------------------------ lineage
 
 
@@ -478,8 +772,7 @@ def test_what_cannot_be_mixed_is_refused_in_one_line(store, make_version):
         (
             [part(b, weight=1)],
             Size(tokens=500),
-            "mix.b.weight: its share is 500 tokens, the source has 50; lower size.tokens or the weight, "
-            "or raise 'repeat'",
+            "mix.b: its share is 500 tokens, the source has 50; set its 'repeat: 10', or ask for less",
         ),
         (
             [part(b, weight=1)],

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from tulu_data import ingestion
+from decontam import auditing
+from tulu_data import composition, ingestion
 from tulu_data import recipe as recipes
 from tulu_data.cli import cli
 from tulu_data.errors import GateError, InputError, RecipeError, StoreError
@@ -168,6 +169,19 @@ def test_changing_one_source_runs_again_only_what_depends_on_it(tmp_path, record
     assert [s.step for s in seed.steps if s.status == "done"] == ["mix"]
 
 
+def test_of_a_changed_source_and_an_unchanged_one_only_the_changed_is_scanned_again(tmp_path, records, monkeypatch):
+    store = Store(tmp_path / "s")
+    run(write_recipe(tmp_path, records), store)
+    scanned = []
+    scan_part = auditing.scan_part
+    monkeypatch.setattr(auditing, "scan_part", lambda *given: scanned.append(given[1]) or scan_part(*given))
+    again = run(write_recipe(tmp_path, records[:-1]), store)
+    assert set(scanned) == {"a"}
+    anew = run(write_recipe(tmp_path, records[:-1]), Store(tmp_path / "other"))
+    assert set(scanned) == {"a", "b"}
+    assert (again.audit.name, again.mixture.ref) == (anew.audit.name, anew.mixture.ref)
+
+
 def test_the_version_id_is_the_same_twice_permuted_resharded_and_with_any_workers(tmp_path, records, monkeypatch):
     expected = run(write_recipe(tmp_path / "1", records), Store(tmp_path / "1" / "s")).mixture.manifest
     permuted = records[:]
@@ -217,6 +231,47 @@ def test_reproduce_refuses_a_version_made_by_hand(tmp_path, make_version):
     version = make_version(Store(tmp_path), "x", ["hello"])
     with pytest.raises(StoreError, match=r"x@tv1-.*: was not made by a recipe, so it cannot be made again"):
         reproduce(version.manifest, Store(tmp_path / "y"))
+
+
+def test_parts_of_one_source_have_rows_topics_and_a_way_of_their_own(tmp_path, records):
+    mix = {
+        "short": {"all": True, "of": "a", "topic": "Brief", "where": "id < 'a/sha256:8'"},
+        "long": {"count": 20, "of": "a", "where": "id >= 'a/sha256:8'"},
+        "b": {"count": 10},
+    }
+    store = Store(tmp_path / "s")
+    made = run(write_recipe(tmp_path, records, mix=mix, topics={"Brief": {"share": 0.5}}), store)
+    manifest, clean = made.mixture.manifest, made.clean["a"].rows
+    found = {p.part: (p.topic, p.version, p.available, p.rows) for p in composition.parts(manifest)}
+    short = sum(i < "a/sha256:8" for i in made.clean["a"].table(["id"])["id"].to_pylist())
+    total = short + 30
+    assert 0 < short < clean - 20
+    assert {topic for topic, *_ in found.values()} == {"Brief", None}
+    assert found["short"][1:3] == (made.clean["a"].ref, short)
+    assert found["long"][1:3] == (made.clean["a"].ref, clean - short)
+    assert abs(found["short"][3] - total / 2) <= 0.5
+    assert sum(rows for *_, rows in found.values()) == manifest.logical.rows == total
+    ids = made.mixture.table(["id"])["id"].to_pylist()
+    assert len(set(ids)) == total
+    ways = {f.part: [s.step for s in f.stages] for f in composition.funnels(manifest)}
+    assert ways == {name: ["ingest", "decontaminate", "mix"] for name in ("short", "long", "b")}
+    assert [s.name for s in manifest.steps] == ["ingest", "decontaminate"] * 2 + ["mix"]
+    assert sorted(r["set"] for r in manifest.decontamination) == ["a", "b"]
+    assert composition.topics_of(manifest) == {"a": "Brief"}
+
+
+@pytest.mark.parametrize(
+    ("mix", "message"),
+    [
+        ({"x": {"count": 50, "of": "a"}, "y": {"count": 180, "of": "a"}}, r"mix.y: takes \d+ rows that x takes too; "),
+        ({"x": {"count": 5, "of": "c"}}, r"mix.x.of: no such source; "),
+        ({"b": {"count": 5, "of": "a"}}, r"mix.b.of: 'b' is itself a source; give the part a name of its own"),
+    ],
+)
+def test_parts_that_cannot_be_told_apart_are_refused_in_one_line(tmp_path, records, mix, message):
+    with pytest.raises(RecipeError, match=message) as raised:
+        run(write_recipe(tmp_path, records, mix=mix), Store(tmp_path / "s"))
+    assert "\n" not in str(raised.value)
 
 
 def test_a_dry_run_writes_nothing_and_plans_what_is_known(tmp_path, records):
@@ -342,7 +397,7 @@ def test_a_cached_version_whose_shard_is_gone_is_named_and_made_anew_once_remove
     assert {s.step: s.status for s in run(loaded, store).steps}["drop:a"] == "done"
 
 
-@pytest.mark.parametrize("use", ["mix", "export", "diff", "drop"])
+@pytest.mark.parametrize("use", ["mix", "export", "diff", "audit"])
 def test_a_damaged_shard_stops_whatever_reads_it_in_one_line(tmp_path, records, use):
     store = Store(tmp_path / "s")
     version = run(write_recipe(tmp_path, records), store).sources["a"]
@@ -355,10 +410,10 @@ def test_a_damaged_shard_stops_whatever_reads_it_in_one_line(tmp_path, records, 
         "mix": ["mix", "a:all", "-o", "m"],
         "export": ["export", "a", "--layout", "trl", "-o", str(tmp_path / "x.parquet")],
         "diff": ["diff", "a", "a-clean", "--examples", "300"],
-        "drop": ["audit", "a", "--suites", str(tmp_path / "suites.yaml")],
+        "audit": ["audit", "a", "--suites", str(tmp_path / "suites.yaml"), "-n", "7"],  # which nobody has scanned
     }
     done = subprocess.run(
-        [tulu, *commands[use], "-q"] if use in ("mix", "drop") else [tulu, *commands[use]],
+        [tulu, *commands[use], "-q"] if use in ("mix", "audit") else [tulu, *commands[use]],
         env=os.environ | {"TULU_STORE": str(store.root)},
         capture_output=True,
         text=True,

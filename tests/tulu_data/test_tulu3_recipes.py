@@ -232,11 +232,14 @@ def test_a_small_twin_runs_whole_and_a_second_run_does_nothing(name, kind, rows,
     store = Store(tmp_path / "s")
     planned = run(loaded, store, dry_run=True)
     assert planned.outline.rows == rows
-    made = run(loaded, store)
+    made = run(loaded, store, pages=True)
     assert (made.mixture.kind, made.mixture.rows) == (kind, rows)
-    assert {r["set"] for r in made.mixture.manifest.decontamination} == set(loaded.recipe.mix)
+    mixed = set(loaded.recipe.part_sources.values())
+    assert {r["set"].removesuffix("-unique") for r in made.mixture.manifest.decontamination} == mixed
     assert verify(made.mixture, 2) == []
-    assert set(made.mixture.manifest.logical.sources) == set(loaded.recipe.mix)
-    assert {s.status for s in run(loaded, store).steps} == {"cached"}
+    assert set(made.mixture.manifest.logical.sources) == mixed
+    assert made.page.is_file()
+    assert made.page.with_name(f"audit-{made.audit.name}.html").is_file()
+    assert {s.status for s in run(loaded, store, pages=True).steps} == {"cached"}
     exact = run(recipes.load(name, [f"root={DATA}", "seed=43"]), store, dry_run=True).plan
     assert exact is None or exact.rows == rows  # another seed makes other persona rows: then they are to be made first

@@ -18,6 +18,7 @@ from tulu_data.commands.options import (
 
 if TYPE_CHECKING:
     from tulu_data.dedup import Duplicates
+    from tulu_data.dedup.examples import Example, Member
     from tulu_data.store import Version
 
 LIGHT = "Light edits only: of texts in which one word in twenty differs, most have a similarity below 0.75."
@@ -44,14 +45,28 @@ LIGHT = "Light edits only: of texts in which one word in twenty differs, most ha
     help="The text that --near compares [default: conversation].",
 )
 @click.option("--ngram", type=int, help="Words of a shingle [default: 5].")
-@click.option("--finder", "finders", multiple=True, metavar="NAME=SCORE", help="Also what a plug-in finds; repeatable.")
+@click.option(
+    "--finder",
+    "finders",
+    multiple=True,
+    metavar="NAME=SCORE",
+    help="Also what another finder finds: meaning (from a cosine on, e.g. meaning=0.9), or a plug-in; repeatable.",
+)
+@click.option("--encoder", metavar="MODEL", help="Of --finder meaning: a sentence-transformers model, or URL#model.")
 @click.option("--across", is_flag=True, help="Compare the rows of all versions, not those of each alone.")
 @click.option(
     "--priority", default="", metavar="NAMES", help="Sources or versions whose rows stay, first to last, with commas."
 )
 @click.option("-o", "--name", help="Name of what is published, of one version [default: NAME-unique].")
 @click.option("--dry-run", is_flag=True, help="Only find and count; what is found is kept for the run that publishes.")
-@click.option("--engine", default="auto", show_default=True, help="auto, compiled, or datasketch (slow, in memory).")
+@click.option("--show", type=click.IntRange(min=1), metavar="N", help="Also print N clusters, the least alike first.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "compiled", "datasketch"]),
+    default="auto",
+    show_default=True,
+    help="Of --near; datasketch is slow, and in memory.",
+)
 @click.option(
     "--memory-mb",
     type=click.IntRange(min=1),
@@ -67,6 +82,7 @@ def command(
     versions: tuple[str, ...],
     name: str | None,
     dry_run: bool,
+    show: int | None,
     engine: Any,
     memory_mb: int,
     store_root: Path,
@@ -81,6 +97,7 @@ def command(
     comes first. What left, and for which row: tulu show NAME-unique --drops.
     """
     from tulu_data.dedup import Settings, find_in_store, publish_unique
+    from tulu_data.dedup.examples import examples
     from tulu_data.errors import UsageError
     from tulu_data.executor import default_workers
     from tulu_data.progress import for_stderr
@@ -102,7 +119,7 @@ def command(
         progress=progress,
     )
     made = [] if dry_run else [publish_unique(found, v, store, name, progress=progress) for v in opened]
-    print_duplicates(found, made, as_json=as_json)
+    print_duplicates(found, made, examples(found, opened, show) if show else None, as_json=as_json)
 
 
 def settings_section(
@@ -112,24 +129,30 @@ def settings_section(
     what: str | None,
     ngram: int | None,
     finders: tuple[str, ...],
+    encoder: str | None,
     across: bool,
     priority: str,
 ) -> dict[str, Any]:
     """The options as the `dedup` section of a recipe.
 
-    >>> settings_section(exact="row,prompt", near=0.8, what=None, ngram=None, finders=(), across=True, priority="")[
-    ...     "near"
-    ... ]
+    >>> options = {"what": None, "ngram": None, "finders": (), "encoder": None, "across": True, "priority": ""}
+    >>> settings_section(exact="row,prompt", near=0.8, **options)["near"]
     {'threshold': 0.8}
     """
     options = {"what": what, "ngram": ngram}
     chosen = {key: value for key, value in options.items() if value is not None}
     if near is None and chosen:
         raise click.UsageError(f"--{next(iter(chosen))} is about near duplicates; give --near, e.g. --near 0.8")
+    similar = [_finder(text) for text in finders]
+    by_meaning = [s for s in similar if s["finder"] == "meaning"]
+    if encoder is not None and not by_meaning:
+        raise click.UsageError("--encoder is about meaning; give --finder meaning=0.9")
+    for section in by_meaning:
+        section["encoder"] = encoder
     return {
         "exact": [] if exact == "none" else _names(exact),
         "near": None if near is None else {"threshold": near, **chosen},
-        "similar": [_finder(text) for text in finders],
+        "similar": similar,
         "scope": "across" if across else "within",
         "priority": _names(priority),
     }
@@ -147,15 +170,51 @@ def _finder(text: str) -> dict[str, Any]:
         raise click.UsageError(f"--finder {text}: say from which score on, e.g. {name}=0.9") from None
 
 
-def print_duplicates(found: Duplicates, made: list[Version], *, as_json: bool) -> None:
-    """Counts by version and kind, then what was published; as JSON the result's manifest and the versions made."""
+def print_duplicates(
+    found: Duplicates, made: list[Version], shown: list[Example] | None = None, *, as_json: bool = False
+) -> None:
+    """Counts by version and kind, some clusters, then what was published; as JSON the result's manifest, the versions
+    made, and the clusters under `shown`.
+    """
     from tulu_data.tables import print_json, print_table, printable
 
     if as_json:
-        print_json({**found.manifest, "published": [v.ref for v in made]})
+        extra = {} if shown is None else {"shown": [_as_dict(cluster) for cluster in shown]}
+        print_json({**found.manifest, "published": [v.ref for v in made], **extra})
         return
     counts = found.counts
     header = ["version", "rows", *found.kinds, "kept"]
     print_table(f"Duplicates, {found.settings.scope} versions", header, [list(c.values()) for c in counts])
+    for cluster in shown or ():
+        _print_cluster(cluster)
     for version in made:
         click.echo(f"{printable(version.ref)}  {version.path}")
+
+
+def _as_dict(cluster: Example) -> dict[str, Any]:
+    leave = [member._asdict() for member in cluster.leave]
+    return cluster._asdict() | {"kept": cluster.kept._asdict(), "leave": leave}
+
+
+def _print_cluster(cluster: Example) -> None:
+    """The row that stays, then each that leaves, with what differs: - of the one that stays, + of the other."""
+    from tulu_data.dedup.examples import difference, excerpt
+    from tulu_data.tables import printable
+
+    kept = cluster.kept
+    click.secho(f"Cluster {cluster.cluster}: {cluster.rows:,} rows; {_place(kept)} stays", bold=True)
+    click.echo(f"  {printable(excerpt(kept.text))}")
+    for member in cluster.leave:
+        score = "" if member.score is None else f" {member.score:.3f}"
+        parts = difference(kept.text, member.text)
+        click.echo(f"  {member.kind}{score}: {_place(member)} leaves{'' if parts else ', with the same words'}")
+        for sign, text in zip("-+", parts or (), strict=False):
+            click.echo(f"    {sign} {printable(text)}")
+    hidden = cluster.rows - 1 - len(cluster.leave)
+    click.echo(f"  and {hidden:,} more, at least as alike\n" if hidden else "")
+
+
+def _place(member: Member) -> str:
+    from tulu_data.tables import printable
+
+    return printable(f"{member.id} of {member.version}")

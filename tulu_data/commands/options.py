@@ -67,6 +67,14 @@ def complete_datasets(ctx: click.Context, param: click.Parameter, incomplete: st
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
+def complete_recipes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of bundled recipes, or files."""
+    from tulu_data.recipe import bundled
+
+    names = [CompletionItem(name) for name in sorted(bundled()) if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
+
+
 def example(text: str) -> str:
     """A command's closing example, kept on one line by click; a test runs every one of them."""
     return f"\b\nExample: {text}"

@@ -6,25 +6,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from tulu_data.commands.options import example, json_option, quiet_option, store_option, workers_option
+from tulu_data.commands.options import (
+    complete_recipes,
+    example,
+    json_option,
+    quiet_option,
+    store_option,
+    workers_option,
+)
 from tulu_data.commands.rejects import print_rejects
 
 if TYPE_CHECKING:
     from tulu_data.pipeline import Run
 
 
-def _complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from tulu_data.recipe import bundled
-
-    names = [CompletionItem(name) for name in sorted(bundled()) if name.startswith(incomplete)]
-    return names or [CompletionItem(incomplete, type="file")]
-
-
 @click.command(epilog=example("tulu run quickstart --set seed=7 --dry-run"))
-@click.argument("recipe", shell_complete=_complete_recipe)
+@click.argument("recipe", shell_complete=complete_recipes)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: --set mix.flan.count=500")
+@click.option("--page/--no-page", default=True, help="Write the mixture and its audits as HTML pages.")
 @click.option("--dry-run", is_flag=True, help="Print the plan: what is cached, what would run, how many rows.")
 @store_option
 @workers_option
@@ -33,6 +33,7 @@ def _complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str
 def command(
     recipe: str,
     overrides: tuple[str, ...],
+    page: bool,
     dry_run: bool,
     store_root: Path,
     workers: int | None,
@@ -56,6 +57,7 @@ def command(
         workers=workers or default_workers(),
         progress=for_stderr(quiet=quiet or as_json),
         dry_run=dry_run,
+        pages=page,
     )
     if as_json:
         print_json(_as_json(result))
@@ -73,6 +75,7 @@ def _as_json(result: Run) -> dict[str, Any]:
         "evals": load_audit(result.audit).evals.to_pylist() if result.audit else None,
         "mixture": result.mixture.ref if result.mixture else None,
         "rows": result.mixture.rows if result.mixture else None,
+        "page": str(result.page) if result.page else None,
         "plan": _plan(result),
     }
 
@@ -96,6 +99,8 @@ def _print(result: Run, *, dry_run: bool) -> None:
 
     rows = [(s.step, s.status, s.result, s.rows, round(s.seconds, 1)) for s in result.steps]
     print_table(f"{'Plan' if dry_run else 'Steps'} of {result.recipe}", ["step", "", "result", "rows", "s"], rows)
+    if dry_run and result.description:
+        click.echo(f"{result.description}\n")
     print_rejects([v for v in result.sources.values() if v is not None])
     if result.audit:
         from tulu_data.commands.show import print_evals
@@ -109,6 +114,8 @@ def _print(result: Run, *, dry_run: bool) -> None:
         from tulu_data.commands.show import print_version
 
         print_version(result.mixture, as_json=False, history=False)
+    if result.page:
+        click.echo(result.page)
 
 
 def _print_plan(planned: dict[str, Any], *, cleaned_first: bool) -> None:
@@ -124,4 +131,4 @@ def _print_plan(planned: dict[str, Any], *, cleaned_first: bool) -> None:
     if total is None:
         click.echo("The total is open: some counts are known only when the rows are read.")
     if cleaned_first:
-        click.echo("Counts before decontamination, which takes rows from the sources.")
+        click.echo("Counts of the sources as they are read: filters, duplicates and the audit take rows away.")

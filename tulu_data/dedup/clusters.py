@@ -31,15 +31,6 @@ CLUSTERS = pa.schema(
 )
 
 
-def resolve(leader: I64) -> I64:
-    """Follows leaders to rows that stay: `(rows,)`. A row may leave for one that leaves itself in a later stage."""
-    while True:
-        further = leader[leader]
-        if np.array_equal(further, leader):
-            return leader
-        leader = further
-
-
 def table(
     versions: Sequence[Version],
     leader: I64,
@@ -47,7 +38,7 @@ def table(
     kind: npt.NDArray[np.object_],
     score: npt.NDArray[np.float64],
 ) -> pa.Table:
-    """The clusters of more than one row; see `CLUSTERS`. leader, kind, score: `(rows,)`, resolved."""
+    """The clusters of more than one row; see `CLUSTERS`. leader, kind, score: `(rows,)`; each leader stays."""
     members = np.flatnonzero(leader != np.arange(len(leader)))
     rank = np.empty(len(ranked), np.int64)
     rank[ranked] = np.arange(len(ranked))

@@ -47,6 +47,14 @@ def messages_of(kind: Kind, row: Mapping[str, Any], what: What) -> Iterator[Mapp
         yield from (m for m in messages if m["role"] != "system")
 
 
+def texts_of(kind: Kind, row: Mapping[str, Any], what: What) -> Iterator[str]:
+    """The pieces that make up the text of one row, in order: what its messages say, and the tools that they call."""
+    for message in messages_of(kind, row, what):
+        yield message["content"]
+        if message.get("tool_calls"):
+            yield message["tool_calls"]
+
+
 class Documents(NamedTuple):
     """Texts in memory, each in pieces. The addresses hold while `held` lives.
 
@@ -63,7 +71,7 @@ class Documents(NamedTuple):
 
 
 def documents_of(kind: Kind, batch: pa.RecordBatch, what: What) -> Documents:
-    """The texts of a batch of rows, without a copy: what `messages_of` gives of each row."""
+    """The texts of a batch of rows, without a copy: what `texts_of` gives of each row."""
     parts = [_pieces(batch.column(column), what, column) for column in columns_of(kind, what)]
     rows = np.concatenate([p.rows for p in parts])
     order = np.argsort(rows, kind="stable")  # a row's columns one after the other
@@ -100,8 +108,10 @@ def _pieces(messages: pa.ListArray, what: What, column: str) -> _Pieces:
         last = np.where(last < 0, offsets[1:] - 1, last)  # where no user speaks, all of it is the prompt
         in_prompt = place <= last[rows]
         chosen &= in_prompt if what == "prompt" else ~in_prompt
-    addresses, sizes = addresses_of(entries.field("content"))
-    return _Pieces(rows[chosen], addresses[chosen], sizes[chosen])
+    said, calls = entries.field("content"), entries.field("tool_calls")
+    texts = [said, calls] if calls.null_count < len(calls) else [said]
+    addresses, sizes = (np.stack(a, axis=1)[chosen].ravel() for a in zip(*map(addresses_of, texts), strict=True))
+    return _Pieces(np.repeat(rows[chosen], len(texts)), addresses, sizes)  # a message's calls follow what it says
 
 
 def addresses_of(texts: pa.StringArray) -> tuple[U64, I64]:

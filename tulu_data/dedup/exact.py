@@ -12,7 +12,7 @@ Each kind holds the one before it. `last_turn` also takes every "Go on." for one
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tulu_data.dedup.settings import Exact
+from tulu_data.dedup.settings import EXACTS, Exact
 from tulu_data.errors import UsageError, nearest
 from tulu_data.rows import digest_matrix
 from tulu_data.store import Version
@@ -107,19 +107,25 @@ def _ranked(table: pa.Table) -> I64:
 
 
 def leaders(digests: U64, ranked: I64) -> I64:
-    """`(rows,)` the row for which each leaves, the first in rank of its digest, or itself. digests: `(rows, 2)`."""
+    """`(rows,)` the row for which each leaves, the first in rank of its digest, or itself. digests: `(rows, 2)`;
+    ranked: the rows that are looked at.
+    """
     mine = digests[ranked]
     order = np.lexsort((mine[:, 1], mine[:, 0]))  # stable: of one digest the first in rank comes first
     mine = mine[order]
     begins = np.ones(len(order), np.bool_)
     begins[1:] = (mine[1:] != mine[:-1]).any(axis=1)
     rows = ranked[order]
-    leader = np.empty(len(rows), np.int64)
-    leader[rows] = rows[np.flatnonzero(begins)[np.cumsum(begins) - 1]] if len(rows) else rows
+    leader = np.arange(len(digests))
+    leader[rows] = rows[begins][np.cumsum(begins) - 1]
     return leader
 
 
-def kinds_of(table: RowTable, pairs: I64) -> Iterator[Exact]:
-    """The narrowest exact kind in which the two rows of each pair `(pairs, 2)` are duplicates."""
-    for a, b in pairs.tolist():
-        yield next(kind for kind, digests in table.digests.items() if (digests[a] == digests[b]).all())
+def kinds_of(table: RowTable, rows: I64, others: I64, widest: Exact | None) -> npt.NDArray[np.object_]:
+    """The narrowest exact kind, up to the widest, in which each row is a duplicate of the other; None where none is."""
+    kinds = np.full(len(rows), None, np.object_)
+    for kind in reversed(EXACTS[: EXACTS.index(widest) + 1] if widest else ()):
+        if kind in table.digests:
+            digests = table.digests[kind]
+            kinds[(digests[rows] == digests[others]).all(axis=1)] = kind
+    return kinds

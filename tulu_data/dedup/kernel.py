@@ -31,6 +31,7 @@ SHINGLE, WHOLE, DIGEST = U(words.SHINGLE), U(words.WHOLE), U(words.DIGEST)
 MIX_1, MIX_2 = U(0xBF58476D1CE4E5B9), U(0x94D049BB133111EB)
 LARGEST = np.uint32(0xFFFFFFFF)
 LOW_HALF = U(0xFFFFFFFF)
+STEPS = 16  # through a set between two looks at whether it can still be alike enough
 
 
 class Scratch(NamedTuple):
@@ -272,25 +273,30 @@ def sort_sets(shingles, first):
 
 
 @inner
-def shared(a, b):
-    """How many elements two sorted sets share."""
+def shared(a, b, least):
+    """How many elements two sorted sets share, or -1 where it is seen on the way to be fewer than `least`."""
     i = j = count = NONE_YET
     while i < len(a) and j < len(b):
-        x, y = a[i], b[j]
-        count += x == y
-        i += x <= y
-        j += y <= x
+        end = min(i + STEPS, len(a))
+        while i < end and j < len(b):
+            x, y = a[i], b[j]
+            count += x == y
+            i += x <= y
+            j += y <= x
+        if count + min(len(a) - i, len(b) - j) < least:
+            return np.int64(-1)
     return count
 
 
 @inlined
 def jaccard(shingles, first, a, b, threshold):
-    """The similarity of two sets, or -1 where their sizes alone keep it below the threshold."""
+    """The similarity of two sets, or -1 where it is below the threshold and need not be known."""
     size_a, size_b = first[a + 1] - first[a], first[b + 1] - first[b]
     if min(size_a, size_b) / max(size_a, size_b) < threshold:
         return -1.0
-    both = shared(shingles[first[a] : first[a + 1]], shingles[first[b] : first[b + 1]])
-    return both / (size_a + size_b - both)
+    least = np.int64(threshold * (size_a + size_b) / (1 + threshold)) - 1  # below: rounding must not decide
+    both = shared(shingles[first[a] : first[a + 1]], shingles[first[b] : first[b + 1]], least)
+    return both / (size_a + size_b - both) if both >= 0 else -1.0
 
 
 @entry

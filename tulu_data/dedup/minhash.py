@@ -2,8 +2,8 @@
 
 The plain definition (`signature`, `band_keys`) and the compiled one (`sign`) give the same bits. A signature holds for
 each permutation i the least aᵢ·x + bᵢ modulo 2³² over the lower halves x of the shingles: with a random odd aᵢ that is
-a permutation of 32-bit numbers. Shingles are mixed well, so one multiplication is enough; `benchmarks/dedup.py`
-measures how far the share of equal numbers is from the Jaccard similarity.
+a permutation of 32-bit numbers. Shingles are mixed well, so one multiplication is enough: the share of equal
+numbers estimates the Jaccard similarity without bias, and with the spread of independent permutations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ U64 = npt.NDArray[np.uint64]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
-SIGNING = 1  # raise when the same text gets other words, shingles or keys: kept signatures are then made again
+SIGNING = 2  # raise when the same text gets other words, shingles or keys: kept signatures are then made again
 LARGEST = 0xFFFFFFFF  # the signature of a text without shingles
 
 

@@ -63,6 +63,8 @@ class Leaders(NamedTuple):
 class NearEngine(Protocol):
     """Finds the near duplicates among some rows of versions, which are numbered through."""
 
+    name: str
+
     def leaders(self, versions: Sequence[Version], near: Near, ranked: I64, work: Work) -> Leaders:
         """Who leaves for whom. ranked: the rows that are looked at, the one to keep first at the front."""
 
@@ -86,6 +88,8 @@ class Compiled:
 
     Memory: see `memory_bytes`.
     """
+
+    name = "compiled"
 
     def leaders(self, versions: Sequence[Version], near: Near, ranked: I64, work: Work) -> Leaders:
         """See `NearEngine`."""

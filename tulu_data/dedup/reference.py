@@ -37,12 +37,13 @@ def shingle_sets(versions: Sequence[Version], near: Near) -> Iterator[Set]:
         documents.check(version.kind, near.what, version.name)
         for batch in version.batches(documents.columns_of(version.kind, near.what)):
             for row in batch.to_pylist():
-                texts = [m["content"] for m in documents.messages_of(version.kind, row, near.what)]
-                yield shingle_set(texts, near.ngram)
+                yield shingle_set(list(documents.texts_of(version.kind, row, near.what)), near.ngram)
 
 
 class Reference:
     """See `near.NearEngine`; holds the sets of all rows."""
+
+    name = "datasketch"
 
     def leaders(self, versions: Sequence[Version], near: Near, ranked: I64, work: Work) -> Leaders:
         """See `near.NearEngine`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -81,14 +82,20 @@ class Duplicates:
 
 
 def save(found: Duplicates, temp: Path, folder: Path, store: Store) -> None:
-    """Writes a result to `temp` and renames it to `folder`; one that is damaged there is replaced."""
+    """Writes a result to `temp` and renames it to `folder`. One that is damaged there is replaced; one that another
+    search has put there meanwhile is the same, and stays.
+    """
     temp.mkdir(parents=True)
     write_table(temp / TABLE, found.clusters)
     (temp / MANIFEST).write_text(json.dumps(found.manifest, indent=1) + "\n", encoding="utf-8")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
+    if folder.exists() and load(folder) is None:
         store.discard(folder)
-    temp.rename(folder)
+    try:
+        temp.rename(folder)
+    except OSError as e:
+        if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
 
 
 def load(folder: Path) -> Duplicates | None:

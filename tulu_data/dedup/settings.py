@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
+from tulu_data.encoders import ENCODER
 from tulu_data.strict import Strict
 
 Exact = Literal["row", "prompt", "last_turn"]
@@ -15,6 +16,8 @@ WHATS: tuple[What, ...] = get_args(What)
 Scope = Literal["within", "across"]
 
 MAX_PERMUTATIONS = 1024
+MEANING_SIMILARITY = 0.9  # cosine; see docs/duplicates.md
+MEANING: dict[str, Any] = {"threshold": MEANING_SIMILARITY, "encoder": ENCODER}  # what is meant where it is left out
 RECALL = 0.99  # bands that would find fewer of the pairs at the threshold are refused
 
 
@@ -60,13 +63,29 @@ class Near(Strict):
 
 
 class ByFinder(Strict):
-    """Pairs that a plug-in of the group `tulu_data.dedup` finds."""
+    """Duplicates that a finder finds: `meaning`, or a plug-in of the group `tulu_data.dedup`."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    finder: str = Field(min_length=1, description="name of its entry point")
-    threshold: float = Field(description="score from which rows are duplicates")
+    finder: str = Field(min_length=1, description="meaning, or the name of an entry point")
+    threshold: float = Field(description="score from which rows are duplicates; of meaning a cosine")
     what: What = Field(default="prompt", description="the text of a row: prompt, conversation or answer")
+    encoder: str | None = Field(
+        default=None, min_length=1, description="of meaning: a sentence-transformers model, or URL#model of a server"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_finder_has_it(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("finder") == "meaning":
+            return data | {key: value for key, value in MEANING.items() if data.get(key) is None}
+        return data
+
+    @model_validator(mode="after")
+    def _is_a_cosine(self) -> ByFinder:
+        if self.finder == "meaning" and not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold: {self.threshold:g} is no cosine; give one above 0 and up to 1")
+        return self
 
 
 class Settings(Strict):

