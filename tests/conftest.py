@@ -317,9 +317,13 @@ def served(tmp_path_factory):
 
 
 def free_port():
-    """A port that nothing listens on, of those that this worker of the tests alone takes from."""
+    """A port that nothing listens on, of those that this worker of the tests alone takes from.
+
+    Two runs of the tests at once begin in different places: one would ask the other's server, which then ends.
+    """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    for port in range(20_000 + 500 * worker, 20_500 + 500 * worker):
+    for i in range(500):
+        port = 20_000 + 500 * worker + (os.getpid() * 7 + i) % 500
         with socket.socket() as free:
             try:
                 free.bind(("127.0.0.1", port))

@@ -44,7 +44,7 @@ _SIZES = [(10**e, f"{10 ** (e % 3)}{'KMBT'[e // 3 - 1]}") for e in range(3, 13)]
 
 def render(described: Manifest, repo: str | None = None) -> str:
     """The card as Markdown; with `repo` (ORG/NAME on the hub) it says how to load it from there."""
-    front = yaml.safe_dump(front_matter(described), sort_keys=False, allow_unicode=True)
+    front = yaml.dump(front_matter(described), Dumper=_Quoting, sort_keys=False, allow_unicode=True)
     sections = {
         "Composition": _composition(described),
         "How it was made": _funnel(described),
@@ -58,12 +58,24 @@ def render(described: Manifest, repo: str | None = None) -> str:
     return "\n\n".join([f"---\n{front}---", f"# {inert(described.name)}", *_summary(described), *body]) + "\n"
 
 
+class _Quoting(yaml.SafeDumper):
+    """Quotes texts that begin like a number: to YAML 1.2, which the hub reads, 1e5 is one; to PyYAML it is none."""
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if re.match(r"[-+.]?\d", text) else None)
+
+
+_Quoting.add_representer(str, _text_node)
+
+
 def _summary(described: Manifest) -> Iterator[str]:
     recipe = described.origin.recipe if described.origin else {}
     if description := recipe.get("description"):
         yield inert(description)
     logical = described.logical
-    tokens = f", {logical.tokens:,} tokens ({inert(str(described.tokenizer))})" if logical.tokens is not None else ""
+    of = f" ({inert(_without_folders(described.tokenizer))})" if described.tokenizer else ""
+    tokens = "" if logical.tokens is None else f", {logical.tokens:,} tokens{of}"
     yield (
         f"{HOLDS[described.kind]} Version `{described.version}`: {_rows(logical.rows)} of kind `{described.kind}` "
         f"(`{described.schema_name}`), {logical.chars:,} characters{tokens}."
@@ -171,6 +183,8 @@ def hf_features(schema: pa.Schema) -> list[dict[str, Any]]:
 
 def _composition(described: Manifest) -> str:
     listed, topics = composition.sources(described), composition.topics(described)
+    if not listed:
+        return "No rows."
     header = ["source", "topic", "rows", "share", "copies", "characters", "tokens", "of the tokens", "licence"]
     rows = [
         [
@@ -236,12 +250,17 @@ def _how(stage: Stage) -> str:
             f"{key} {'' if value is True else value}".strip() for key, value in given.get("take", {}).items()
         )
     wanted = ("adapter", "skill", "method", "model", "policy", "audit")
-    return ", ".join(f"{key} {given[key]}" for key in wanted if isinstance(given.get(key), str))
+    return ", ".join(f"{key} {_without_folders(given[key])}" for key in wanted if isinstance(given.get(key), str))
 
 
 def _place(given: Input) -> str:
-    """A hub address as it is; of a local file the name alone, for folders are nobody's business."""
+    """A hub address as it is; of a local file the name alone."""
     return given.uri if hub.parse(given.uri) else PurePosixPath(given.uri).name
+
+
+def _without_folders(name: str) -> str:
+    """A model or tokenizer by name; one of this machine by its last part, for folders are nobody's business."""
+    return PurePosixPath(name).name if name.startswith(("/", "~/", "./", "../")) else name
 
 
 def _licences(described: Manifest) -> str:
@@ -317,7 +336,11 @@ def _record(record: Mapping[str, Any]) -> str:
         f"Held against {count:,} instances of {len(suites)} {'suite' if len(suites) == 1 else 'suites'}: "
         f"{', '.join(how)}.",
         *([f"A reviewer marked {marks['true']:,} matches true and {marks['false']:,} false."] if marks else []),
-        *([f"The model {inert(judge['model'])} judged {judge['asked']:,} pairs near in meaning."] if judge else []),
+        *(
+            [f"The model {inert(_without_folders(judge['model']))} judged {judge['asked']:,} pairs near in meaning."]
+            if judge
+            else []
+        ),
     ]
     found = [s for s in suites if s.get("flagged") or s.get("rows_dropped")]
     clean = [inert(s["id"]) for s in suites if s not in found]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tulu_data import composition
+from tulu_data import composition, hub
+from tulu_data.composition import SourceShare
 from tulu_data.errors import UsageError
 from tulu_data.manifest import Manifest, covered_sources
 from tulu_data.rows import digest_matrix
@@ -282,24 +284,27 @@ def topics_of_both(a: Manifest, b: Manifest) -> tuple[dict[str, str], dict[str, 
 def _sources(a: Manifest, b: Manifest) -> list[Compared]:
     of_a, of_b = ({s.source: s for s in composition.sources(m)} for m in (a, b))
     names = sorted({*of_a, *of_b}, key=lambda n: (-max(s[n].rows for s in (of_a, of_b) if n in s), n))
-    return [Compared(name, _amount(a, [name]), _amount(b, [name])) for name in names]
+    return [
+        Compared(name, *(_amount(m, [s[name]] if name in s else []) for m, s in ((a, of_a), (b, of_b))))
+        for name in names
+    ]
 
 
 def _topics(a: Manifest, b: Manifest) -> list[Compared]:
-    found: dict[str | None, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    """By topic; of a source of which a mixture took several parts, each part counts under its own."""
+    found: dict[str | None, tuple[list[SourceShare], list[SourceShare]]] = defaultdict(lambda: ([], []))
     topics = topics_of_both(a, b)
-    if not any(topics):
-        return []
     for side, manifest in enumerate((a, b)):
-        for name in manifest.logical.sources:
-            found[topics[side].get(name)][side].append(name)
+        for share in composition.shares(manifest):
+            found[share.topic or topics[side].get(share.source)][side].append(share)
+    if set(found) <= {None}:
+        return []
     compared = [Compared(topic, _amount(a, of_a), _amount(b, of_b)) for topic, (of_a, of_b) in found.items()]
     return sorted(compared, key=lambda c: (c.name is None, -max(c.a.rows, c.b.rows), c.name or ""))
 
 
-def _amount(manifest: Manifest, names: Iterable[str]) -> Amount:
+def _amount(manifest: Manifest, own: Sequence[SourceShare]) -> Amount:
     logical = manifest.logical
-    own = [logical.sources[name] for name in names if name in logical.sources]
     rows, tokens = sum(s.rows for s in own), [s.tokens for s in own]
     counted = None if logical.tokens is None else sum(t for t in tokens if t is not None)
     share = None if counted is None else _share(counted, logical.tokens or 0)
@@ -370,9 +375,10 @@ def _settings(manifest: Manifest) -> dict[str, Any]:
         found |= {key: v for key, v in _flat(step.params, label).items() if not OUTCOMES & {*key.split(".")[1:]}}
     for record in manifest.decontamination:
         found[f"audit:{_set_of(record)}"] = record["audit"]
-    for given in manifest.inputs:
-        found[f"input:{given.uri}"] = given.sha256[:16]
-    return found
+    digests: dict[str, list[str]] = defaultdict(list)
+    for given in manifest.inputs:  # a local file by its name: a folder's name is no setting, and nobody's business
+        digests[given.uri if hub.parse(given.uri) else PurePosixPath(given.uri).name].append(given.sha256[:16])
+    return found | {f"input:{name}": ", ".join(sorted(listed)) for name, listed in digests.items()}
 
 
 def _labels(manifest: Manifest) -> list[str]:

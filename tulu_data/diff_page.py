@@ -13,6 +13,7 @@ from tulu_data import composition
 from tulu_data.diff import Amount, Compared, Diff, Record, batches_of, compare_rows, diff, grouped, topics_of_both
 from tulu_data.funnel import Way, stages_of, ways
 from tulu_data.licenses import verdict
+from tulu_data.mixture_composition import percent, shown
 from tulu_data.pages import render
 from tulu_data.rows import SPECS, Row, digest_matrix
 from tulu_data.store import Version
@@ -42,7 +43,7 @@ def page(a: Version, b: Version, *, rows: int = ROWS) -> str:
         "b": _sample(b, compared.only_b, rows),
         "c": compared.changed[_places(b, compared.changed[:, 1], rows)],
     }
-    return render("diff", parts=("worddiff",), data=page_data(a, b, chosen), **page_view(a, b, found, chosen))
+    return render("diff", parts=("worddiff",), data=page_data(a, b, chosen), **shown(page_view(a, b, found, chosen)))
 
 
 # ------------------------------------------------------------ what the script shows
@@ -206,18 +207,6 @@ def _rows(count: int) -> str:
 
 def _are(count: int) -> str:
     return "is" if count == 1 else "are"
-
-
-def percent(share: float) -> str:
-    """A share for people.
-
-    >>> percent(0.0012), percent(0.123), percent(1.0)
-    ('0.12 %', '12.3 %', '100 %')
-    """
-    value = 100 * share
-    if not value:
-        return "0 %"
-    return f"{value:.2f} %" if value < 1 else f"{value:.1f} %" if value < 99.95 else "100 %"
 
 
 def signed(change: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tulu_data import composition
 from tulu_data.composition import MIX, Funnel
-from tulu_data.mixture_funnel import made_by
+from tulu_data.mixture_funnel import kind_of_reason, made_by
 from tulu_data.store import Store, Version
 
 STAGES = ("rejected", "filtered", "deduplicated", "decontaminated")
@@ -92,10 +92,10 @@ def _reasons(funnel: Funnel, at: int, version: Version) -> Mapping[str, int]:
         for given in made.manifest.inputs:
             counts.update(given.rejected)
         return counts
-    return _of_file(made, stage.drops or "")
+    return _of_file(made, stage.step, stage.drops or "")
 
 
-def _of_file(version: Version, path: str) -> Mapping[str, int]:
+def _of_file(version: Version, step: str, path: str) -> Mapping[str, int]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -103,7 +103,11 @@ def _of_file(version: Version, path: str) -> Mapping[str, int]:
         column = pq.read_table(version.side_file(path), columns=["reason"])["reason"]
     except (OSError, pa.ArrowException):
         return {}  # reasons are told where they can be; `tulu verify` names what is damaged
-    return {str(e["values"]): e["counts"] for e in column.value_counts().to_pylist()}
+    counts: Counter[str] = Counter()
+    for entry in column.value_counts().to_pylist():
+        why = str(entry["values"])
+        counts[why if step == "decontaminate" else kind_of_reason(step, why)] += entry["counts"]
+    return counts
 
 
 def _made(funnel: Funnel, at: int, version: Version) -> Version | None:

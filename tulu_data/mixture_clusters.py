@@ -52,7 +52,7 @@ def clusters(ids: Sequence[str], store: Store) -> dict[str, Any] | None:
     return {
         "missing": [id_ for id_, d in found if d is None],
         "ids": [d.id for d in held],
-        "settings": [_settings(d) for d in held],
+        "settings": _settings(held),
         "clusters": len(sizes),
         "rows": int(sizes.sum()),
         "leaving": int(sizes.sum()) - len(sizes),
@@ -64,12 +64,27 @@ def clusters(ids: Sequence[str], store: Store) -> dict[str, Any] | None:
     }
 
 
-def _settings(found: Duplicates) -> str:
+def _settings(held: Sequence[Duplicates]) -> list[dict[str, Any]]:
+    """What was looked for, and over how many sources: searches within sources that looked for the same stand as one."""
+    alike: dict[str, list[Duplicates]] = defaultdict(list)
+    for one in held:
+        alike[_looked_for(one) + ("" if one.settings.scope == "within" else one.id)].append(one)
+    found = []
+    for searches_alike in alike.values():
+        first, count = searches_alike[0], sum(len(d.versions) for d in searches_alike)
+        sources = "one source" if count == 1 else f"{count:,} sources"
+        within = "within each of" if first.settings.scope == "within" and count > 1 else first.settings.scope
+        words = f"{_looked_for(first)}; {within} {sources}"
+        found.append({"words": words, "ids": [d.id for d in searches_alike]})
+    return found
+
+
+def _looked_for(found: Duplicates) -> str:
     given = found.settings
     exact = [f"exact {kind.replace('_', ' ')}" for kind in given.exact]
     near = [f"near ≥ {given.near.threshold:g} by words"] if given.near is not None else []
     others = [f"{s.finder} ≥ {s.threshold:g}" for s in given.similar]
-    return f"{', '.join([*exact, *near, *others])}; {given.scope} {len(found.versions)} sources"
+    return ", ".join([*exact, *near, *others])
 
 
 def _histogram(sizes: I64) -> list[dict[str, Any]]:

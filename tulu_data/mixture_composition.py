@@ -12,6 +12,7 @@ from tulu_data.license_terms import canonical
 from tulu_data.licenses import LicenseUse, verdict
 from tulu_data.manifest import Manifest
 from tulu_data.mixture_samples import Columns
+from tulu_data.tables import printable
 
 COLOURS = 8  # kinds of colour; what comes after shares the last
 LISTED = 60  # sources, parts or sets that are listed one by one
@@ -199,10 +200,25 @@ def publishing(found: Sequence[LicenseUse]) -> dict[str, Any]:
 
 
 def percent(share: float) -> str:
-    """A share for people.
+    """A share for people; what is not all, or not nothing, does not read as if it were.
 
-    >>> percent(0.00123), percent(0.083), percent(1.0)
-    ('0.12 %', '8.3 %', '100 %')
+    >>> percent(0.00123), percent(0.083), percent(1.0), percent(0.99997), percent(0.00001), percent(0.0)
+    ('0.12 %', '8.3 %', '100 %', 'over 99.9 %', 'under 0.01 %', '0 %')
     """
     value = 100 * share
-    return f"{value:.2f} %" if value < 1 else f"{value:.1f} %" if value < 99.95 else "100 %"
+    if not 0 < value < 100:
+        return f"{value:.0f} %"
+    if value < 0.005:
+        return "under 0.01 %"
+    return f"{value:.2f} %" if value < 1 else f"{value:.1f} %" if value < 99.95 else "over 99.9 %"
+
+
+def shown(value: Any) -> Any:
+    """What a template shows, its texts printable: bidi overrides and control characters are shown, not obeyed."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {key: shown(v) for key, v in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(shown, value))
+    return [shown(v) for v in value] if isinstance(value, list | tuple) else value

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tulu_data.composition import MIX, Funnel, Stage
+from tulu_data.composition import MIX, Funnel, PartShare, Stage
 from tulu_data.errors import StoreError
 from tulu_data.ingestion import reason_class
 from tulu_data.manifest import Manifest
@@ -42,7 +42,10 @@ SHADES = {"ingest": "lost0", "filter": "lost1", "dedup": "lost2", "decontaminate
 
 
 class Dropped(NamedTuple):
-    """What a stage of a part dropped. note: why there are no examples, or why they have no texts."""
+    """What a stage of a part dropped. note: why there are no examples, or why they have no texts.
+
+    again: another part takes from the same version, and stands before this one with the same rows.
+    """
 
     part: str
     step: str
@@ -50,6 +53,7 @@ class Dropped(NamedTuple):
     reasons: list[tuple[str, int]]
     examples: list[dict[str, Any]]
     note: str | None
+    again: bool = False
 
 
 # ------------------------------------------------------------ the counts
@@ -72,13 +76,14 @@ class Losses(NamedTuple):
     left_over: int
 
 
-def losses(funnels: Sequence[Funnel]) -> Losses:
-    """Over all parts; a version that two parts take from counts once."""
+def losses(funnels: Sequence[Funnel], parts: Sequence[PartShare] = ()) -> Losses:
+    """Over all parts; a version that two parts take from counts once, and so does a row that `parts` repeat."""
+    available = {p.part: p.available for p in parts}
     own = {f.version or f.part: f for f in funnels if f.stages}
     taken: Counter[str] = Counter()
     for f in funnels:
         if f.stages:
-            taken[f.version or f.part] += f.rows
+            taken[f.version or f.part] += min(f.rows, available.get(f.part, f.rows))
     dropped = sum(s.left_out or 0 for f in own.values() for s in f.stages if s.step != MIX)
     mixed = {key: f.stages[-1] for key, f in own.items() if f.stages[-1].step == MIX}
     left = sum(max(0, stage.rows_in - taken[key]) for key, stage in mixed.items())
@@ -148,7 +153,16 @@ def dropped(funnels: Sequence[Funnel], version: Version, store: Store) -> list[D
     """Of each stage that keeps a list of what it left out: the reasons, and examples, so many of each reason."""
     listed = [(f, i) for f in funnels for i, s in enumerate(f.stages) if s.drops and s.left_out]
     most = max(2, min(EXAMPLES, ALL_EXAMPLES // max(1, len(listed))))
-    return [_dropped(funnel, i, version, store, most) for funnel, i in listed]
+    found: list[Dropped] = []
+    first: dict[tuple[str, int], Dropped] = {}
+    for funnel, i in listed:
+        key = funnel.version or funnel.part, i
+        if key in first:
+            found.append(first[key]._replace(part=funnel.part, again=True))
+        else:
+            first[key] = _dropped(funnel, i, version, store, most)
+            found.append(first[key])
+    return found
 
 
 def _dropped(funnel: Funnel, at: int, version: Version, store: Store, most: int) -> Dropped:
@@ -200,16 +214,16 @@ def _reasons_on_record(stage: Stage) -> list[tuple[str, int]]:
 def _keys(file: pq.ParquetFile, step: str) -> tuple[list[str], I64]:
     """The reason of each entry, without its particulars, and the entries by hash rank."""
     names = set(file.schema_arrow.names)
-    table = file.read(columns=sorted(names & {"row_sha", "reason", "suite", "record"}))
+    table = file.read(columns=sorted(names & {"row_sha", "suite" if step == "decontaminate" else "reason"}))
     column = table["suite" if step == "decontaminate" else "reason"].combine_chunks().dictionary_encode()
-    words = [_kind_of_reason(step, value) for value in column.dictionary.to_pylist()]
+    words = [kind_of_reason(step, value) for value in column.dictionary.to_pylist()]
     keys = ["the whole set goes" if code is None else words[code] for code in column.indices.to_pylist()]
     if "row_sha" in names:
         return keys, by_rank(first_words(table["row_sha"]))
     return keys, by_rank(np.arange(len(keys), dtype=np.uint64))
 
 
-def _kind_of_reason(step: str, reason: str) -> str:
+def kind_of_reason(step: str, reason: str) -> str:
     """A reason without its particulars; of an overlap, `reason` is the suite."""
     if step in ("filter", "synth", "pairs"):
         return reason.partition(":")[0]

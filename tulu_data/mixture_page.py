@@ -29,6 +29,7 @@ from tulu_data.mixture_composition import (
     parts_of,
     percent,
     publishing,
+    shown,
     stack_of,
 )
 from tulu_data.mixture_funnel import Losses, dropped, funnel_view, linear, losses
@@ -37,7 +38,6 @@ from tulu_data.pages import render
 from tulu_data.progress import Progress, Silent
 from tulu_data.rows import Kind
 from tulu_data.store import Store, Version
-from tulu_data.tables import printable
 
 I64 = npt.NDArray[np.int64]
 AuditHref = Callable[[str], str | None]
@@ -78,7 +78,7 @@ def page(
         "topics": composition.topics_of(described),
     }
     view = {
-        **_head(described, losses(funnels)),
+        **_head(described, losses(funnels, composition.parts(described))),
         "groups": groups,
         "stack": stack_of(groups),
         "parts_asked": parts_of(described),
@@ -89,6 +89,7 @@ def page(
         "maps": _maps(described, audit_href or (lambda _: None)),
         "unaudited": unaudited(described),
         "histograms": _histograms(described, columns, groups),
+        "uncoloured": not set(columns.names) <= set(_colours(groups)),
         "duplicates": duplicates and {k: v if k != "shown" else len(v) for k, v in duplicates.items()},
         "sampled": len(sampled),
         "limits": {"text": TEXT_CHARS, "row": ROW_CHARS},
@@ -97,18 +98,7 @@ def page(
         "inputs": _inputs(described),
         "commands": _commands(described),
     }
-    return render("mixture", data=data, parts=("worddiff", "rowview"), **_shown(view))
-
-
-def _shown(value: Any) -> Any:
-    """What the template shows, its texts printable: bidi overrides and control characters are shown, not obeyed."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, Mapping):
-        return {key: _shown(v) for key, v in value.items()}
-    if isinstance(value, Losses):
-        return value
-    return [_shown(v) for v in value] if isinstance(value, list | tuple) else value
+    return render("mixture", data=data, parts=("worddiff", "rowview"), **shown(view))
 
 
 # ------------------------------------------------------------ the head
@@ -221,8 +211,11 @@ def heat(share: float) -> int:
 
 
 def _histograms(described: Manifest, columns: Columns, groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Lengths and turns of all rows, in the colours of the groups; both axes of length are steps of a logarithm."""
-    colour = {line["name"]: g["colour"] for g in groups for line in (g["lines"] or [g])}
+    """Lengths and turns of all rows, in the colours of the groups; both axes of length are steps of a logarithm.
+
+    A source that several topics share has the last colour: which of its rows is of which topic is not on record.
+    """
+    colour = _colours(groups)
     of_source = np.array([colour.get(name, COLOURS - 1) for name in columns.names] or [0], np.int64)
     of_row = of_source[columns.source]
     lengths = columns.chars if columns.tokens is None else columns.tokens
@@ -233,6 +226,11 @@ def _histograms(described: Manifest, columns: Columns, groups: Sequence[Mapping[
         _histogram(f"{unit.capitalize()} a row", unit, lengths, of_row, steps),
         _histogram("Messages a row", "messages", columns.turns, of_row, turns),
     ]
+
+
+def _colours(groups: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The colour of each source that is listed."""
+    return {line["name"]: g["colour"] for g in groups for line in (g["lines"] or [g])}
 
 
 def _histogram(name: str, unit: str, values: I64, colours: I64, edges: Sequence[int]) -> dict[str, Any]:

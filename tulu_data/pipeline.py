@@ -32,7 +32,7 @@ from tulu_data.tokens import tokenizer_digest
 STEPS = {"decontaminate": "decontam.step", "synth": "personas.step", "pairs": "personas.pairs.step"}
 SOURCES = ("ingest", "synth", "pairs")  # the steps that give a source
 
-INGEST_VERSION, DEDUP_VERSION, MIX_VERSION = 1, 1, 2  # raise when the step gives other rows for the same input
+INGEST_VERSION, MIX_VERSION = 1, 2  # raise when the step gives other rows for the same input
 
 
 @dataclass
@@ -282,7 +282,6 @@ class _Runner:
 
     def _unique(self, name: str, settings: Any) -> Version | None:
         from tulu_data import dedup
-        from tulu_data.dedup import finders
 
         step, before = f"dedup:{name}", self.result.filtered or self.result.sources
         compared = [before[n] for n in self.recipe.sources] if settings.scope == "across" else [before[name]]
@@ -292,12 +291,9 @@ class _Runner:
             return None
         key = {
             "step": "dedup",
-            "version": DEDUP_VERSION,
-            "settings": settings.model_dump(mode="json"),
-            "finders": [finders.finder_of(s).digest(s) for s in settings.similar],
+            "duplicates": dedup.duplicates_id(versions, settings),
             "name": name,
             "from": _identity(version),
-            "compared": [_identity(v) for v in versions],
         }
 
         def make() -> Version:

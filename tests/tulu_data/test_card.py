@@ -177,7 +177,29 @@ def test_languages_are_stated_only_where_every_part_was_kept_to_some(store, make
     assert languages(english, step("ingest"), mixed(a={}, b={})) is None
 
 
+@pytest.mark.parametrize("name", ["1e5", "1.0e5", "0o17", "12", "-1e3", ".5"])
+def test_a_name_that_yaml_1_2_takes_for_a_number_is_quoted(store, make_version, name):
+    described = make_version(store, "gsm", ["a"], license=name).manifest.model_copy(update={"name": name})
+    text = render(described)
+    assert f"pretty_name: '{name}'\n" in text
+    assert front_matter(text)["pretty_name"] == name
+    license_name = front_matter(text)["license_name"]
+    assert f"license_name: '{license_name}'\n" in text
+
+
 # ------------------------------------------------------------ the body
+
+
+def test_folders_of_this_machine_are_not_on_the_card(store, make_version):
+    inputs = [Input(uri="/home/me/a.jsonl", sha256="0", bytes=1, records=1, rows=1)]
+    steps = [step("ingest", adapter="tulu"), step("synth", model="/home/me/models/big")]
+    judged = RECORD | {"judge": {"model": "~/me/judge", "asked": 1}}
+    described = make_version(store, "gsm", ["a"], inputs=inputs, steps=steps, decontamination=[judged]).manifest
+    text = render(described.model_copy(update={"tokenizer": "/home/me/tokens"}))
+    assert "me/" not in text.replace("name/", "")
+    for shown in ("a.jsonl", "model big", "tokens (tokens)", "The model judge judged 1"):
+        assert shown in text
+    assert "(None)" not in render(described.model_copy(update={"tokenizer": None}))
 
 
 def test_the_composition_names_sources_and_topics_with_their_shares(store, make_version, make_rows):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tulu_data import composition, parquet
 from tulu_data import diff as diffs
-from tulu_data import parquet
 from tulu_data.cli import main
 from tulu_data.diff import compare_rows, diff, grouped
 from tulu_data.errors import UsageError
@@ -59,7 +59,7 @@ def test_a_version_differs_in_nothing_from_itself(store, make_version):
 
 def test_settings_audits_and_inputs_that_differ_are_named(store, make_version):
     def given_input(digit: str) -> Input:
-        return Input(uri="x.jsonl", sha256=digit * 64, bytes=1, records=1, rows=1)
+        return Input(uri=f"/home/of-{digit}/x.jsonl", sha256=digit * 64, bytes=1, records=1, rows=1)
 
     def mixed(n: int) -> Step:
         params = {"seed": 7, "parts": {"x": {"take": {"count": n}}}}
@@ -188,6 +188,18 @@ def test_composition_stands_side_by_side_and_a_version_without_topics_has_the_ot
     assert sum(c.a.tokens for c in found.by_source) == a.manifest.logical.tokens
     assert sum(c.b.share for c in found.by_source) == pytest.approx(1)
     assert diff(a, a).by_topic == []
+
+
+def test_parts_of_one_source_count_under_their_own_topics(store, make_version):
+    one = make_version(store, "one", ["short", "tiny", "a question that is longer than the others"])
+    takes = {"Math": "n_chars < 40", "Coding": "n_chars >= 40"}
+    parts = [Part(topic.lower(), one, Take(all=True, where=where), topic) for topic, where in takes.items()]
+    made = mix(store, "two", parts)
+    found = diff(made, one)
+    wanted = {p.topic: (p.rows, p.tokens) for p in composition.parts(made.manifest)}
+    assert {c.name: (c.a.rows, c.a.tokens) for c in found.by_topic if c.a.rows} == wanted
+    assert set(wanted) == {"Math", "Coding"}
+    assert [(c.a.rows, c.b.rows) for c in found.by_source] == [(3, 3)]
 
 
 def test_as_json_the_keys_of_before_are_kept_and_nothing_is_a_bare_list_of_values(store, make_version, capsys):

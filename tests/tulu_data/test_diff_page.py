@@ -184,6 +184,7 @@ def test_nothing_of_a_row_or_a_recipe_stands_in_the_page_as_markup(versions):
     assert "<img" not in html
     assert "&lt;script&gt;window" in html  # of the recipe
     assert "onerror='window" not in html
+    assert not {"\u202e", "\x1b"} & set(html)
 
 
 def test_the_command_writes_the_page_and_prints_where(versions, tmp_path, capsys):

@@ -82,6 +82,13 @@ def test_reasons_that_the_store_no_longer_holds_are_left_out_and_counts_stay(mix
     assert [way.left_out for way in ways(mixed)] == counts
 
 
+def test_reasons_of_what_was_made_stand_without_their_particulars(store, make_version):
+    steps = [Step(name="synth", source="x", rows_in=5, rows_out=2, drops="rejects.parquet")]
+    side = {"rejects.parquet": pa.table({"reason": ["wrong: 3 is not 4", "wrong: 5 is not 6", "empty"]})}
+    [way] = ways(make_version(store, "x", TEXTS[:2], steps=steps, side=side))
+    assert way.reasons == {"rejected": {"wrong": 2, "empty": 1}}
+
+
 def test_the_most_frequent_reasons_come_first_and_the_rest_stands_together():
     way = Way("x", None, 9, {"filtered": 9}, 0, None, {"filtered": {"a": 4, "b": 2, "c": 2, "d": 1}})
     assert main_reasons(way, "filtered", 2) == [("a", 4), ("b", 2), ("2 other reasons", 3)]

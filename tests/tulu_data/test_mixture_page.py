@@ -18,7 +18,7 @@ from tulu_data.filters import registry
 from tulu_data.filters.filtering import filter_version
 from tulu_data.manifest import Step
 from tulu_data.mixture import Part, mix
-from tulu_data.mixture_composition import publishing, taken
+from tulu_data.mixture_composition import percent, publishing, taken
 from tulu_data.mixture_page import heat, page, sentence
 from tulu_data.mixture_samples import quotas
 from tulu_data.store import Store
@@ -348,6 +348,47 @@ def test_a_version_that_two_parts_take_from_counts_once(store, make_version):
     made = mix(store, "two", [odd, even])
     lost = mixture_funnel.losses(mixture_funnel.linear(composition.funnels(made.manifest)))
     assert lost == (10, 1, 0)
+
+
+@pytest.mark.parametrize("repeat", [1, 2])
+def test_what_two_parts_of_one_version_lost_is_counted_and_listed_once_however_often_they_repeat_it(
+    store, make_version, repeat
+):
+    rows = [row(f"question {i}", subset="odd" if i % 2 else "even") for i in range(20)]
+    raw = make_version(store, "one", [*rows, row("hm", "As an AI language model, I cannot.")])
+    clean = filter_version(raw, store, "clean", registry.validate({}, "recipe"))
+    odd = Part("odd", clean, Take(all=True, where="subset = 'odd'", repeat=repeat), "Math")
+    made = mix(store, "two", [odd, Part("even", clean, Take(count=5, where="subset = 'even'"), "Coding")])
+    html = page(made, store)
+    left = clean.rows - len(set(made.table(["row_sha"])["row_sha"].to_pylist()))
+    assert left == 5
+    assert f"of 21 read; {left} more were not asked for" in html
+    drops = data_of(html)["drops"]
+    assert [(d["part"], d["rows"], d["again"]) for d in drops] == [("even", 1, False), ("odd", 1, True)]
+    assert drops[0]["examples"] == drops[1]["examples"]
+    assert ("several topics" in html) == (repeat == 1)  # copies: by source, which has no topic of its own
+
+
+def test_a_share_that_is_not_all_does_not_read_as_all():
+    assert percent(0.99996) == "over 99.9 %"
+    assert [percent(share) for share in (1.0, 0.9994, 0.004, 1e-6, 0.0)] == [
+        *("100 %", "99.9 %", "0.40 %", "under 0.01 %", "0 %")
+    ]
+
+
+def test_searches_within_sources_that_looked_for_the_same_stand_as_one(store, make_version):
+    raw = [make_version(store, name, [row(f"{name} {i // 2}") for i in range(4)]) for name in ("a", "b")]
+    parts, ids = [], []
+    for version in raw:
+        found = find_in_store([version], Settings(scope="within"), store)
+        ids.append(found.id)
+        parts.append(
+            Part(version.name, publish_unique(found, version, store, f"{version.name}-unique"), Take(all=True))
+        )
+    html = page(mix(store, "both", parts), store)
+    assert html.count("Looked for: ") == 1
+    assert "within each of 2 sources" in html
+    assert ", ".join(ids) in html
 
 
 def test_of_two_histories_of_the_same_rows_the_drops_are_those_of_the_one_on_record(store, make_version):

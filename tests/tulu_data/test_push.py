@@ -27,9 +27,10 @@ from tulu_data import pushing
 from tulu_data.card import front_matter
 from tulu_data.cli import cli
 from tulu_data.errors import InputError, StoreError, UsageError
-from tulu_data.manifest import Input, Origin
+from tulu_data.manifest import Input, Origin, Step
 from tulu_data.rows import SPECS
-from tulu_data.store import Store
+from tulu_data.store import Store, Version
+from tulu_data.tally import Tally
 from tulu_data.verify import verify
 
 REPO = "my-org/gsm"
@@ -340,9 +341,9 @@ def test_the_same_folder_again_is_there_already_and_any_other_stays_as_it_is(tmp
     for path, content in changes.items():
         (folder / path).write_bytes(content)
         changed = contents(folder)
-        with pytest.raises(StoreError, match=r"holds something else .*; give a folder that is new or empty") as caught:
+        with pytest.raises(StoreError, match=r"; give a folder that is new or empty") as caught:
             pushing.write_folder(files, folder)
-        assert one_line(caught)
+        assert f"holds something else ({path})" in one_line(caught)
         assert contents(folder) == changed
         shutil.rmtree(folder)
         pushing.write_folder(files, folder)
@@ -363,6 +364,47 @@ def test_a_disk_that_fills_up_leaves_no_folder(tmp_path, gsm, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "store"]
 
 
+def test_a_folder_with_a_link_is_not_empty_and_stays_as_it_is(tmp_path, gsm):
+    folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    for made in (folder, elsewhere):
+        made.mkdir()
+    (elsewhere / "mine.txt").write_text("mine")
+    (folder / "data").symlink_to(elsewhere)
+    with pytest.raises(StoreError, match=r"holds something else \(data\)"):
+        pushing.write_folder(pushing.pack(gsm).files, folder)
+    assert [p.name for p in folder.iterdir()] == ["data"]
+    assert [p.name for p in elsewhere.iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_someone_else_makes_meanwhile_is_left_alone(tmp_path, gsm, monkeypatch):
+    target, write = tmp_path / "out", pushing._write
+
+    def write_and_lose(*args: Any) -> None:
+        write(*args)
+        target.mkdir(exist_ok=True)
+        (target / "theirs.txt").write_text("theirs")
+
+    monkeypatch.setattr(pushing, "_write", write_and_lose)
+    with pytest.raises(StoreError, match="something else meanwhile") as caught:
+        pushing.write_folder(pushing.pack(gsm).files, target)
+    assert one_line(caught)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "store"]
+    assert [p.name for p in target.iterdir()] == ["theirs.txt"]
+
+
+@pytest.mark.parametrize("shard", [True, False])
+def test_a_version_without_rows_goes_and_its_card_says_so(tmp_path, store, make_version, shard):
+    if shard:
+        version = make_version(store, "none", [])
+    else:
+        with store.build("none", "sft") as build:
+            version = build.publish([], Tally().logical())
+    pushing.check_may_go(version)
+    pushing.write_folder(pushing.pack(version).files, tmp_path / "out")
+    assert "## Composition\n\nNo rows.\n" in (tmp_path / "out" / "README.md").read_text()
+    assert verify(Store(tmp_path).open(tmp_path / "out"), 2) == []
+
+
 def test_pages_go_along_and_a_folder_without_one_is_refused(tmp_path, gsm):
     (tmp_path / "pages" / "audit").mkdir(parents=True)
     with pytest.raises(InputError, match=r"holds no .html page"):
@@ -381,6 +423,17 @@ def test_the_places_on_this_machine_that_the_manifest_names_are_told(store, make
     origin = Origin(recipe={}, root="/home/me", step="gsm")
     made = make_version(store, "gsm", ["a"], inputs=inputs, origin=origin)
     assert pushing.local_paths(made.manifest) == ["/home/me", "/home/me/a.jsonl"]
+    step = Step(name="x", rows_in=1, rows_out=1, params={"a": [{"model": "/opt/model"}], "b": "/think", "c": "s/p/q"})
+    changed = {
+        "inputs": [],
+        "steps": [step],
+        "tokenizer": "/my tokens/t",
+        "origin": Origin(
+            recipe={"audit": {"encoder": "~/models/e"}, "description": "/a/b is a path in a text"}, root=".", step="gsm"
+        ),
+    }
+    more = pushing.local_paths(made.manifest.model_copy(update=changed))
+    assert more == ["/my tokens/t", "/opt/model", "~/models/e"]
 
 
 # ------------------------------------------------------------ what may not go
@@ -415,10 +468,78 @@ def test_the_policy_of_the_recipe_on_record_holds_for_pushing_too(store, make_ve
     assert one_line(caught)
 
 
-@pytest.mark.parametrize("repo", ["gsm", "a/b/c", "my org/gsm", "/gsm", "org/", "../x/y", "org/ñ"])
+NO_REPO = [
+    "gsm",
+    "a/b/c",
+    "my org/gsm",
+    "/gsm",
+    "org/",
+    "../x/y",
+    "org/ñ",
+    "../x",
+    "org/..",
+    "org/-x",
+    "org/x.",
+    "a/b.git",
+]
+
+
+@pytest.mark.parametrize("repo", [*NO_REPO, "org/a--b", "org/a..b", f"org/{'x' * 97}", "org/x\n"])
 def test_a_name_that_is_not_org_and_name_is_refused(repo):
     with pytest.raises(UsageError, match="is not ORG/NAME"):
         pushing.check_repo(repo)
+
+
+@pytest.mark.parametrize("repo", ["a/b", "my-org/my.mixture_2", "_o/_x_", f"org/{'x' * 96}"])
+def test_a_name_that_the_hubs_library_takes_is_taken(repo):
+    from huggingface_hub.utils import validate_repo_id
+
+    validate_repo_id(repo)
+    assert pushing.check_repo(repo) == repo
+
+
+@pytest.mark.parametrize("path", ["../evil", "/tmp/evil", "a/../../evil", "README.md", "manifest.json", "./x", "a//b"])
+def test_a_manifest_from_elsewhere_writes_and_reads_only_in_its_own_folder(tmp_path, gsm, path):
+    files = [gsm.manifest.files[0].model_copy(update={"path": path})]
+    changed = Version(gsm.path, gsm.manifest.model_copy(update={"files": files}))
+    with pytest.raises(StoreError, match="no place of its own") as caught:
+        pushing.pack(changed, with_drops=True)
+    assert path in one_line(caught)
+
+
+def test_a_manifest_from_elsewhere_has_no_name_that_a_shell_would_obey(gsm):
+    changed = gsm.manifest.model_copy(update={"name": "x; rm -rf ~\n```"})
+    with pytest.raises(StoreError, match=r"manifest.json: dataset name") as caught:
+        pushing.check_may_go(Version(gsm.path, changed))
+    assert one_line(caught)
+
+
+def test_a_policy_that_cannot_be_read_refuses(gsm):
+    origin = Origin(recipe={"licenses": {"denny": ["mit"]}}, root=".", step="gsm")
+    with pytest.raises(StoreError, match=r"origin.recipe.licenses: ") as caught:
+        pushing.check_may_go(Version(gsm.path, gsm.manifest.model_copy(update={"origin": origin})))
+    assert one_line(caught)
+
+
+def test_names_from_data_keep_a_refusal_to_one_short_line(store, make_version, make_rows):
+    rows = [r for i in range(9) for r in make_rows(f"s{i}\n\x1b[2J", [f"q{i}"], license="all\nrights " * 90)]
+    with pytest.raises(InputError, match=r"9 rows of .* and 6 more state the licence") as caught:
+        pushing.check_may_go(make_version(store, "gsm", rows))
+    assert "\x1b" not in one_line(caught)
+    assert len(one_line(caught)) < 400
+
+
+def test_another_history_of_the_same_rows_goes_with_its_own_shards_and_licences(tmp_path, store, gsm, make_version):
+    other = make_version(store, "gsm", ["a", "b", "größer 😀"], license="apache-2.0")
+    assert (other.ref, other.build is None) == (gsm.ref, False)
+    pushing.check_may_go(other)
+    folder = tmp_path / "out"
+    pushing.write_folder(pushing.pack(store.open("gsm")).files, folder)
+    assert sorted(contents(folder)) == sorted(as_sent(pushing.pack(gsm)))
+    opened = Store(tmp_path / "none").open(folder)
+    assert set(opened.table()["license"].to_pylist()) == {"apache-2.0"}
+    assert verify(opened, 2) == []
+    assert "license: apache-2.0\n" in (folder / "README.md").read_text()
 
 
 # ------------------------------------------------------------ the hub
@@ -503,6 +624,52 @@ def test_another_dataset_or_another_history_under_the_name_stays_as_it_is(hub, a
         pushing.push(pushing.pack(relicensed, repo=REPO), REPO, api)
     assert one_line(caught)
     assert hub.changes == []
+
+
+def test_ones_own_files_on_the_hub_stay_and_shards_that_would_be_loaded_go(
+    hub, api, gsm, make_version, store, tmp_path
+):
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "a.html").write_text("<p>")
+    pushing.push(pushing.pack(gsm, repo=REPO, with_drops=True, pages=tmp_path / "pages"), REPO, api)
+    repo = hub.repos[REPO]
+    own = {"LICENSE": b"mine", "figures/a.png": b"mine"}
+    repo.commit("mine", repo.head.files | own | {"data/train-00009-of-00010.parquet": b"stray"})
+    later = pushing.pack(make_version(store, "gsm", ["c"]), repo=REPO)
+    pushing.push(later, REPO, api)
+    assert {p: c for p, c in repo.head.files.items() if p != ".gitattributes"} == as_sent(later) | own
+
+
+def test_pages_are_not_said_to_be_there_where_the_version_went_without(hub, api, gsm, tmp_path):
+    pushing.push(pushing.pack(gsm, repo=REPO), REPO, api)
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "a.html").write_text("<p>")
+    hub.asked.clear()
+    with pytest.raises(InputError, match=rf"has {gsm.manifest.version} without pages/a.html; remove its tag") as caught:
+        pushing.push(pushing.pack(gsm, repo=REPO, pages=tmp_path / "pages"), REPO, api)
+    assert one_line(caught)
+    assert hub.changes == []
+
+
+def test_a_manifest_on_the_hub_that_is_none_of_ours_is_told_by_its_dataset(hub, api, gsm):
+    hub.repos[REPO] = Repo(private=True)
+    hub.repos[REPO].commit("mine", {"manifest.json": b"{}"})
+    with pytest.raises(InputError, match=rf"^{REPO}: its manifest.json is not that of a version \(format is None"):
+        pushing.push(pushing.pack(gsm, repo=REPO), REPO, api)
+    assert hub.changes == []
+
+
+@pytest.mark.parametrize("token", ["hf_SECRET", "hf_ÄRET", "hf_SEC\nRET", "hf_SEC\0RET"])
+def test_a_token_never_shows_in_a_message(hub, gsm, token, monkeypatch):
+    def quotes(*_: Any) -> None:
+        raise ValueError(f"Illegal header value {f'Bearer {token}'.encode()!r} for Bearer {token}")
+
+    if token.isprintable():
+        monkeypatch.setattr(pushing, "_look", quotes)
+    with pytest.raises(InputError) as caught:
+        pushing.push(pushing.pack(gsm, repo=REPO), REPO, HfApi(endpoint=hub.url, token=token))
+    assert "RET" not in one_line(caught)
+    assert "[token]" in one_line(caught)
 
 
 def test_without_a_token_nothing_is_asked_of_the_hub(hub, gsm, monkeypatch):

@@ -291,3 +291,17 @@ def test_an_option_that_does_not_apply_is_refused(store, make_version, audited, 
     shutil.copytree(audited, store.root / "audits" / "audit")
     code, out, err = tulu("show", *([what] if what else []), "--store", store.root, *options)
     assert (code, out, err) == (2, "", f"error: {error}\n")
+
+
+def test_of_many_drops_the_first_are_printed_and_an_empty_list_has_none(store, make_version, tulu):
+    side = {
+        "drops/dedup.parquet": pa.table(
+            {"id": [f"gone-{i:03}" for i in range(80)], "reason": ["near duplicate of another row " * 2] * 80}
+        ),
+        "drops/filter.parquet": pa.table({"a column with a head as wide as the title": pa.array([], pa.string())}),
+    }
+    make_version(store, "x", ["one"], side=side)
+    _, out, _ = tulu("show", "x", "--store", store.root, "--drops")
+    assert "80 rows, the first 50" in out
+    assert [i for i in range(80) if f"gone-{i:03}" in out] == list(range(50))
+    assert "drops/filter.parquet: 0 rows" in out

@@ -50,7 +50,7 @@ LIGHT = "Light edits only: of texts in which one word in twenty differs, most ha
     "finders",
     multiple=True,
     metavar="NAME=SCORE",
-    help="Also what another finder finds: meaning (from a cosine on, e.g. meaning=0.9), or a plug-in; repeatable.",
+    help="Also what another finder finds: meaning (or meaning=0.9: from this cosine on), or a plug-in; repeatable.",
 )
 @click.option("--encoder", metavar="MODEL", help="Of --finder meaning: a sentence-transformers model, or URL#model.")
 @click.option("--across", is_flag=True, help="Compare the rows of all versions, not those of each alone.")
@@ -146,7 +146,7 @@ def settings_section(
     similar = [_finder(text) for text in finders]
     by_meaning = [s for s in similar if s["finder"] == "meaning"]
     if encoder is not None and not by_meaning:
-        raise click.UsageError("--encoder is about meaning; give --finder meaning=0.9")
+        raise click.UsageError("--encoder is about meaning; give --finder meaning")
     for section in by_meaning:
         section["encoder"] = encoder
     return {
@@ -163,7 +163,9 @@ def _names(text: str) -> list[str]:
 
 
 def _finder(text: str) -> dict[str, Any]:
-    name, _, score = text.partition("=")
+    name, given, score = text.partition("=")
+    if name == "meaning" and not given:
+        return {"finder": name}  # it has a default
     try:
         return {"finder": name, "threshold": float(score)}
     except ValueError:

@@ -57,7 +57,7 @@ def command(
     from tulu_data.errors import UsageError
     from tulu_data.progress import for_stderr
     from tulu_data.store import Store
-    from tulu_data.tables import print_json
+    from tulu_data.tables import print_json, printable
 
     if repo is None and output is None and not dry_run:
         raise UsageError("push: say where to: ORG/NAME on the hub, -o DIR, or --dry-run to look first")
@@ -67,7 +67,8 @@ def command(
     pushing.check_may_go(version, allow_unknown=allow_unknown_license, progress=progress)
     parcel = pushing.pack(version, repo=repo, with_drops=with_drops, pages=pages)
     if paths := pushing.local_paths(version.manifest):
-        progress.note(f"note: manifest.json names {len(paths):,} places on this machine, e.g. {paths[0]}")
+        places = "1 place" if len(paths) == 1 else f"{len(paths):,} places"
+        progress.note(f"note: manifest.json names {places} on this machine, e.g. {printable(paths[0])}")
     if dry_run:
         _print_plan(parcel, repo, output, as_json=as_json)
         return

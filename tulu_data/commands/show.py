@@ -236,7 +236,7 @@ def _print_drops(version: Version) -> None:
     from tulu_data.tables import print_table, printable
 
     for info in version.manifest.files:
-        found = _read_table(version.side_file(info.path), "tulu verify").slice(0, DROPS_SHOWN)
+        found = _read_table(version.side_file(info.path), "tulu verify", most=DROPS_SHOWN)
         columns = [c for c in found.column_names if c not in ("row_sha", "record")]
         rows = [[short(str(r[c])) if r[c] is not None else None for c in columns] for r in found.to_pylist()]
         first = f", the first {DROPS_SHOWN} (the rest: --json)" if info.rows > DROPS_SHOWN else ""
@@ -259,14 +259,19 @@ def _labelled(row: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _read_table(path: Path, remedy: str) -> pa.Table:
+def _read_table(path: Path, remedy: str, *, most: int | None = None) -> pa.Table:
+    """A side file, or its first `most` rows, with no more of it read. `InputError` where it is missing or damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from tulu_data.errors import InputError
 
     try:
-        return pq.read_table(path)
+        if most is None:
+            return pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            first = next(file.iter_batches(batch_size=most), None)
+            return pa.Table.from_batches([] if first is None else [first], file.schema_arrow)
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; run {remedy}") from None
     except (OSError, pa.ArrowException) as e:

@@ -24,7 +24,7 @@
         ...(e.x ? rowParts(e.x, { topic: data.topics[e.x.s] }).slice(2) : [d.step === "ingest" ? null : el("p", { class: "cut" }, d.note || "Its text is not at hand.")]),
       ],
     });
-    const fits = (d) => (!part || d.part === part) && (!step || d.step === step);
+    const fits = (d) => (part ? d.part === part : !d.again) && (!step || d.step === step);
     function refresh() {
       const chosen = data.drops.filter(fits), counts = new Map();
       for (const d of chosen) for (const [r, n] of d.reasons) counts.set(r, (counts.get(r) || 0) + n);

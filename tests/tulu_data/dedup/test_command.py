@@ -89,3 +89,12 @@ def test_options_become_a_section_of_a_recipe():
     assert section["exact"] == []
     assert section["similar"] == [{"finder": "m", "threshold": 0.9}]
     assert section["priority"] == ["x", "y"]
+
+
+def test_meaning_has_a_default_score_and_takes_an_encoder():
+    options = {"exact": "row", "near": None, "what": None, "ngram": None, "across": False, "priority": ""}
+    section = settings_section(finders=("meaning", "other=2"), encoder="folder/model", **options)
+    assert section["similar"] == [
+        {"finder": "meaning", "encoder": "folder/model"},
+        {"finder": "other", "threshold": 2.0},
+    ]
