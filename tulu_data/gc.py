@@ -66,6 +66,9 @@ def _of_gone_versions(store: Store, kept: set[str]) -> Iterator[Removal]:
     for path in sorted((store.root / "pages").glob("*@tv1-*.html")):
         if path.stem not in kept:
             yield Removal(path, "the page of a version that is gone", _size(path))
+    for path in sorted((store.root / "pages").glob("audit-*.html")):
+        if not (store.root / "audits" / path.stem.removeprefix("audit-")).is_dir():
+            yield Removal(path, "the page of an audit that is gone", _size(path))
     for folder in sorted((store.root / "duplicates").glob("td1-*")):
         try:
             compared = {v["ref"] for v in json.loads((folder / "duplicates.json").read_text())["versions"]}
@@ -99,7 +102,7 @@ def _dangling_steps(store: Store, gone: set[Path]) -> Iterator[Removal]:
     for path in sorted((store.root / "steps").glob("*.json")):
         try:
             record = json.loads(path.read_text())
-            result = store.root / record["version"]
+            result = store.root / (f"pages/{record['page']}" if "page" in record else record["version"])
         except (ValueError, KeyError, TypeError, AttributeError):
             yield Removal(path, "unreadable record of a step", path.stat().st_size)
             continue

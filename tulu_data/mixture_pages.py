@@ -29,6 +29,12 @@ def audits_of(version: Version) -> list[str]:
     return list(dict.fromkeys(record["audit"] for record in version.manifest.decontamination))
 
 
+def saved_audits(version: Version, store: Store) -> list[Path]:
+    """The folders of those that the store holds."""
+    folders = [store.root / "audits" / audit for audit in audits_of(version)]
+    return [folder for folder in folders if (folder / "manifest.json").is_file()]
+
+
 def audit_file(audit: str) -> str:
     """The name of an audit's page, beside that of a version."""
     return f"audit-{audit}.html"
@@ -41,12 +47,11 @@ def write(
     from tulu_data import pages
     from tulu_data.mixture_page import page
 
-    for audit in audits_of(version):
-        saved = store.root / "audits" / audit
-        if not (saved / "manifest.json").is_file():
-            progress.note(f"the store no longer holds audit {audit}: there is no page of it to link to")
-            continue
-        pages.write(folder / audit_file(audit), audit_page(saved, progress=progress))
+    saved = saved_audits(version, store)
+    for audit in set(audits_of(version)) - {path.name for path in saved}:
+        progress.note(f"the store no longer holds audit {audit}: there is no page of it to link to")
+    for path in saved:
+        pages.write(folder / audit_file(path.name), audit_page(path, progress=progress))
 
     def beside(audit: str) -> str | None:
         return audit_file(audit) if (folder / audit_file(audit)).is_file() else None

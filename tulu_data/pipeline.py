@@ -391,18 +391,23 @@ class _Runner:
             self.steps.report("page", "to run")
             return
         decontam: Decontamination = import_module(STEPS["decontaminate"])
-        audits = [self.store.root / "audits" / name for name in mixture_pages.audits_of(mixture)]
-        marks = {a.name: decontam.marks_digest(a) for a in audits if a.is_dir()}
-        key = {"step": "page", "version": mixture_pages.VERSION, "from": _identity(mixture), "audits": marks}
         target = mixture_pages.file_of(self.store, mixture)
-        if self.steps.find(key) and target.is_file():
+        audits = mixture_pages.saved_audits(mixture, self.store)
+        files = [target, *(target.with_name(mixture_pages.audit_file(a.name)) for a in audits)]
+        key = {"step": "page", "mixture": mixture.ref}  # one record a file, for a file holds one page
+        made_of = {
+            "version": mixture_pages.VERSION,
+            "from": _identity(mixture),
+            "audits": {a.name: decontam.marks_digest(a) for a in audits},
+        }
+        if (self.steps.find(key) or {}).get("made_of") == made_of and all(f.is_file() for f in files):
             self.steps.report("page", "cached", str(target))
         elif self.dry_run:
             self.steps.report("page", "to run")
         else:
             start = time.monotonic()
             mixture_pages.write(mixture, self.store, target.parent, audit_page=decontam.page, progress=self.progress)
-            self.steps.remember(key, {"page": target.name})
+            self.steps.remember(key, {"page": target.name, "made_of": made_of})
             self.steps.report("page", "done", str(target), start=start)
         self.result.page = target if target.is_file() else None
 

@@ -115,7 +115,11 @@ class Recipe(Strict):
             raise ValueError(f"{said}: says something of a mixture, and there is no mix")
         if self.mix is not None and not self.mix:
             raise ValueError("mix: names no source; name at least one, or leave 'mix' out")
-        for name, take in (self.mix or {}).items():
+        mix = self.mix or {}
+        for name in self.expect.parts if self.expect else ():
+            if name not in mix:
+                raise ValueError(f"expect.parts.{name}: no such part; {nearest(name, mix, noun='part')}")
+        for name, take in mix.items():
             source, place = take.of or name, f"mix.{name}.of" if take.of else f"mix.{name}"
             if source not in self.sources:
                 raise ValueError(f"{place}: no such source; {nearest(source, self.sources, noun='source')}")

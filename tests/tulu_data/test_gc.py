@@ -125,7 +125,12 @@ def test_pages_and_duplicates_go_with_the_versions_they_speak_of(store, make_ver
         (store.root / "pages").mkdir(exist_ok=True)
         (store.root / "pages" / f"{version.ref}.html").write_text("page")
         store.write_json(f"duplicates/{name}/duplicates.json", {"versions": [{"ref": version.ref}]})
+        store.write_json(f"steps/page-{name}.json", {"page": f"{version.ref}.html"})
+    audit(store, "ta1-kept")
+    for name in ("ta1-kept", "ta1-gone"):
+        (store.root / "pages" / f"audit-{name}.html").write_text("page")
     found = removed(collect(store, unreferenced=True), store)
-    assert set(found) == {old.ref, f"pages/{old.ref}.html", "duplicates/td1-old"}
+    pages = {f"pages/{old.ref}.html", "pages/audit-ta1-gone.html", "steps/page-td1-old.json"}
+    assert set(found) == {old.ref, "duplicates/td1-old", *pages}
     assert (store.root / "pages" / f"{new.ref}.html").is_file()
     assert (store.root / "duplicates" / "td1-new").is_dir()

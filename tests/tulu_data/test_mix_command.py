@@ -93,3 +93,24 @@ def test_what_cannot_be_weighed_is_refused_in_one_line(filled, args, message):
     done: Any = CliRunner().invoke(command, given)
     said = str(done.exception) if isinstance(done.exception, TuluError) else done.output.splitlines()[-1]
     assert said.removeprefix("Error: ") == message
+
+
+def test_a_take_names_the_topic_of_its_part(filled):
+    args = ["maths:count=9,topic=Proofs", "chat:count=9", "--emphasize", "Proofs:share=0.5", "-o", "m", "-q"]
+    assert CliRunner().invoke(command, [*args, "--store", str(filled.root)], catch_exceptions=False).exit_code == 0
+    assert filled.open("m").manifest.steps[-1].params["parts"]["maths"]["topic"] == "Proofs"
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("maths:all,of=chat", "of says which source a recipe's part is of; here the part is maths itself"),
+        ("maths:count=1,count=2", "'count' is given twice; give it once"),
+        ("maths:count=[", "'[' is no value for count; write a number or a name"),
+    ],
+)
+def test_a_take_that_makes_no_sense_here_is_refused_in_one_line(filled, part, message):
+    done = CliRunner().invoke(command, [part, "-o", "m", "--store", str(filled.root)])
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1].endswith(message)
+    assert "m" not in filled.names()

@@ -466,3 +466,32 @@ def test_a_run_killed_at_random_points_leaves_no_half_version_and_the_next_run_f
         subprocess.run([*command, "--store", str(store)], check=True, capture_output=True)
         assert published(store) == expected
         assert list((store / "tmp").iterdir()) == []
+
+
+def test_the_pages_are_written_once_and_again_where_one_is_gone_or_what_they_show_has_changed(tmp_path, records):
+    store = Store(tmp_path / "s")
+    loaded = write_recipe(tmp_path, records)
+
+    def page(**more):
+        made = run(loaded, store, pages=True, **more)
+        return made.steps[-1].status, made
+
+    assert run(loaded, store, pages=True, dry_run=True).page is None
+    assert not (store.root / "pages").exists()
+    status, made = page()
+    audit = made.page.with_name(f"audit-{made.audit.name}.html")
+    html = made.page.read_text()
+    assert status == "done"
+    assert f'href="audit-{made.audit.name}.html' in html
+    assert page()[0] == page(dry_run=True)[0] == "cached"
+    audit.unlink()
+    assert page(dry_run=True)[0] == "to run"
+    assert page()[0] == "done"
+    assert audit.is_file()
+    assert made.page.read_text() == html
+    assert run(loaded, store).page is None
+
+
+def test_an_expected_part_that_is_none_is_refused_when_the_recipe_is_read(tmp_path, records):
+    with pytest.raises(RecipeError, match=r"expect.parts.aa: no such part; did you mean 'a'\?"):
+        write_recipe(tmp_path, records, expect={"parts": {"aa": 100}})

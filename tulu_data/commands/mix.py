@@ -121,9 +121,10 @@ def _part(store: Store, text: str) -> Part:
     version = store.open(ref)
     topic_of = topics_of(version.manifest)
     topics = {topic_of.get(source) for source in version.manifest.logical.sources}
-    return Part(
-        version.name, version, validate(Take, parse_take(spec), text), topics.pop() if len(topics) == 1 else None
-    )
+    take = validate(Take, parse_take(spec), text)
+    if take.of is not None:
+        raise click.UsageError(f"{text}: of says which source a recipe's part is of; here the part is {ref} itself")
+    return Part(version.name, version, take, take.topic or (topics.pop() if len(topics) == 1 else None))
 
 
 def parse_emphases(texts: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -164,7 +165,12 @@ def parse_take(spec: str) -> dict[str, Any]:
             raise click.UsageError(
                 f"{spec}: {key!r} says no amount; write all, count=N, fraction=F, tokens=N or weight=W"
             )
-        take[key] = yaml.safe_load(value) if eq else True
+        if key in take:
+            raise click.UsageError(f"{spec}: {key!r} is given twice; give it once")
+        try:
+            take[key] = yaml.safe_load(value) if eq else True
+        except yaml.YAMLError:
+            raise click.UsageError(f"{spec}: {value!r} is no value for {key}; write a number or a name") from None
     if comma:
         take["where"] = predicate
     return take
