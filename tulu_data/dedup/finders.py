@@ -76,7 +76,7 @@ def texts_of(versions: Sequence[Version], rows: I64, what: What) -> Iterator[str
         for batch in version.batches(documents.columns_of(version.kind, what)):
             end = int(np.searchsorted(rows, at + len(batch)))
             for row in batch.take(rows[taken:end] - at).to_pylist():
-                yield "\n".join(m["content"] for m in documents.messages_of(version.kind, row, what))
+                yield "\n".join(documents.texts_of(version.kind, row, what))
             at, taken = at + len(batch), end
 
 

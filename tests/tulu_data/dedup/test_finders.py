@@ -55,6 +55,22 @@ def test_a_finder_of_another_distribution_goes_last(store, make_version, tmp_pat
     assert found.leaving("s")["score"].to_pylist() == pytest.approx([1.0, 0.95])
 
 
+def test_a_finder_reads_the_tools_that_a_message_calls(store, make_version, tmp_path, offer):
+    seen = []
+
+    def leaders(read, ranked, by, work):
+        seen.extend(read())
+        return from_pairs([], ranked)
+
+    offer("sound", Finder(lambda by: "v1", leaders))
+    rows = [chat("Weather?", "") | {"prov": {"orig_id": str(i)}} for i in range(2)]
+    for row, city in zip(rows, ("Oslo", "Rome"), strict=True):
+        row["messages"][1]["tool_calls"] = f'[{{"city":"{city}"}}]'
+    wanted = Settings(similar=[ByFinder(finder="sound", threshold=0.9, what="answer")])
+    find_duplicates([make_version(store, "s", rows)], wanted, work=tmp_path)
+    assert seen == ['\n[{"city":"Oslo"}]', '\n[{"city":"Rome"}]']
+
+
 def test_what_decides_its_scores_is_part_of_the_result_s_id(store, make_version, tmp_path, offer):
     version = make_version(store, "s", ["Hello", "Good day"])
     wanted = Settings(similar=[ByFinder(finder="sound", threshold=0.9)])
