@@ -406,6 +406,7 @@ class _Runner:
             self.steps.report("page", "to run")
         else:
             start = time.monotonic()
+            self.store.clear_abandoned()  # a run that was killed at its last record builds nothing that would
             mixture_pages.write(mixture, self.store, target.parent, audit_page=decontam.page, progress=self.progress)
             self.steps.remember(key, {"page": target.name, "made_of": made_of})
             self.steps.report("page", "done", str(target), start=start)

@@ -297,9 +297,7 @@ class Store:
         """
         check_name(name)
         with self.writing():
-            for leftover in self.abandoned():
-                with suppress(OSError):
-                    self.discard(leftover)
+            self.clear_abandoned()
             folder = self.temp_folder(name)
             try:
                 yield Build(self, name, kind, folder)
@@ -329,6 +327,12 @@ class Store:
         """Turns what a disk may refuse (no space, read-only, no permission) into one line."""
         with writing(self.root, "--store"):
             yield
+
+    def clear_abandoned(self) -> None:
+        """Removes what killed builds have left, as far as the disk lets it."""
+        for leftover in self.abandoned():
+            with suppress(OSError):
+                self.discard(leftover)
 
     def abandoned(self) -> list[Path]:
         """Temporary files and folders whose process has ended: killed builds.

@@ -485,9 +485,14 @@ def test_the_pages_are_written_once_and_again_where_one_is_gone_or_what_they_sho
     assert f'href="audit-{made.audit.name}.html' in html
     assert page()[0] == page(dry_run=True)[0] == "cached"
     audit.unlink()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = store._temp_path("x").name.split("-")[1]
+    (store.root / "tmp" / f"page.json-{host}-{ended.pid}-00000000").write_text("of a run that was killed")
     assert page(dry_run=True)[0] == "to run"
     assert page()[0] == "done"
     assert audit.is_file()
+    assert not list((store.root / "tmp").iterdir())
     assert made.page.read_text() == html
     assert run(loaded, store).page is None
 
