@@ -262,12 +262,13 @@ def page_command(audit: Path, output: Path | None, max_pairs: int, store_root: P
     """Write AUDIT, an audit's folder or id, as one self-contained HTML page with every match side by side."""
     from decontam import step
     from decontam.page import page
+    from tulu_data import pages
     from tulu_data.progress import for_stderr
     from tulu_data.store import Store
 
     folder, found = step.open_audit(Store(store_root), audit)
     path = output or folder / "audit.html"
-    step.write_page(path, page(found, max_pairs=max_pairs, progress=for_stderr(quiet=quiet)))
+    pages.write(path, page(found, max_pairs=max_pairs, progress=for_stderr(quiet=quiet)))
     click.echo(path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from tulu_data.errors import GateError, InputError, RecipeError
 from tulu_data.executor import How
 from tulu_data.manifest import Origin
 from tulu_data.progress import Progress
-from tulu_data.store import Store, Version, writing
+from tulu_data.store import Store, Version
 from tulu_data.strict import validate as validate_strict
 from tulu_data.suite_registry import find_suites
 
@@ -269,15 +268,6 @@ def _overlap(entry: Mapping[str, Any]) -> str:
     undecided = f" and {entry['undecided']:,} are undecided" if entry["undecided"] else ""
     found = f"{entry['set']} overlaps {entry['flagged']:,} of {entry['instances']:,} instances of {entry['suite']}"
     return found + undecided
-
-
-def write_page(path: Path, html: str) -> None:
-    """Writes a page whole; `StoreError` where the disk refuses."""
-    with writing(path.parent, "-o"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temp = path.with_name(f".{path.name}.{os.getpid()}")
-        temp.write_text(html, encoding="utf-8", errors="replace")
-        temp.rename(path)
 
 
 def copy_audit(audit_folder: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,11 @@ def audit_file(audit: str) -> str:
     return f"audit-{audit}.html"
 
 
+def beside(folder: Path, audit: str) -> str | None:
+    """The address of an audit's page from another page in the folder; None where it is not there."""
+    return audit_file(audit) if (folder / audit_file(audit)).is_file() else None
+
+
 def write(
     version: Version, store: Store, folder: Path, *, audit_page: AuditPage, progress: Progress, name: str | None = None
 ) -> Path:
@@ -53,8 +59,5 @@ def write(
     for path in saved:
         pages.write(folder / audit_file(path.name), audit_page(path, progress=progress))
 
-    def beside(audit: str) -> str | None:
-        return audit_file(audit) if (folder / audit_file(audit)).is_file() else None
-
-    html = page(version, store, audit_href=beside, progress=progress)
+    html = page(version, store, audit_href=partial(beside, folder), progress=progress)
     return pages.write(folder / (name or f"{version.ref}.html"), html)

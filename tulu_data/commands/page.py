@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,13 +72,11 @@ def command(
 def _write(version: Version, store: Store, path: Path, rows: int, progress: Progress) -> Path:
     """The page, with links to the pages of audits that lie beside it; its path."""
     from tulu_data.mixture_page import page
-    from tulu_data.mixture_pages import audit_file
+    from tulu_data.mixture_pages import beside
     from tulu_data.pages import write
 
-    def beside(audit: str) -> str | None:
-        return audit_file(audit) if (path.parent / audit_file(audit)).is_file() else None
-
-    return write(path, page(version, store, audit_href=beside, rows=rows, progress=progress))
+    links = partial(beside, path.parent)
+    return write(path, page(version, store, audit_href=links, rows=rows, progress=progress))
 
 
 def _audit_folder(store: Store, what: str) -> Path | None:
